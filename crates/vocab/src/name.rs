@@ -14,7 +14,9 @@ pub enum BadName {
     Empty,
     #[error("a name has at most {} characters", limit::NAME_CHARS_MAX)]
     TooLong,
-    #[error("{0:?} can't stand in a name: use letters, digits, '.', '_', '-', ':', '+', and start with a letter or digit")]
+    #[error(
+        "{0:?} can't stand in a name: use letters, digits, '.', '_', '-', ':', '+', and start with a letter or digit"
+    )]
     Character(char),
 }
 
