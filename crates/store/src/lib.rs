@@ -1,1 +1,31 @@
+//! What lasts? The only SQL, and the artifacts' bytes.
+//!
+//! One writer thread joins the flows that wait into one durable commit. Readers see the last commit.
+//! Every function takes the project: nothing is found across that wall.
 
+pub mod accounts;
+pub mod actions;
+pub mod artifacts;
+pub mod audit;
+pub mod blobs;
+pub mod channels;
+pub mod devices;
+pub mod error;
+pub mod events;
+pub mod idempotency;
+pub mod outbox;
+pub mod page;
+pub mod projects;
+pub mod releases;
+pub mod rollouts;
+mod select;
+pub mod sqlite;
+pub mod standing;
+pub mod timeline;
+pub mod tx;
+pub mod writer;
+
+pub use error::StoreError;
+pub use page::{Cursor, Paged};
+pub use sqlite::Store;
+pub use tx::{Changes, Tx, View};

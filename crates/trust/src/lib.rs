@@ -1,1 +1,5 @@
+//! What may be believed? Passwords, tokens and the audit chain.
 
+pub mod audit;
+pub mod password;
+pub mod secret;

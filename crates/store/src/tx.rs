@@ -1,0 +1,106 @@
+//! What may a flow ask and change?
+//!
+//! A [`View`] asks; a [`Tx`] also changes. Rollouts that a group of flows touches are kept in memory and
+//! written once before the commit: every device report counts in its rollout's row.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+
+use muster_domain::Rollout;
+use muster_vocab::{DeviceId, ProjectId, RolloutId};
+use rusqlite::Connection;
+
+use crate::StoreError;
+
+/// Questions to one consistent state of the database.
+#[derive(Debug)]
+pub struct View<'c> {
+    pub(crate) conn: &'c Connection,
+}
+
+/// One flow's transaction.
+#[derive(Debug)]
+pub struct Tx<'c> {
+    view: View<'c>,
+    /// Rollouts as this flow and earlier flows of the same commit left them.
+    pub(crate) rollouts: &'c mut Held,
+    /// What this flow alone changed.
+    pub(crate) own: Touched,
+}
+
+/// Rollouts changed and not yet written.
+#[derive(Debug, Default)]
+pub struct Held {
+    pub(crate) rollouts: BTreeMap<RolloutId, (ProjectId, Rollout)>,
+}
+
+/// What a flow touched, for caches and event streams.
+#[derive(Debug, Default, Clone)]
+pub struct Touched {
+    pub(crate) rollouts: BTreeMap<RolloutId, (ProjectId, Rollout)>,
+    pub(crate) devices: BTreeSet<DeviceId>,
+    pub(crate) projects: BTreeSet<ProjectId>,
+    pub(crate) tokens: bool,
+    pub(crate) outbox: bool,
+    pub(crate) events: bool,
+}
+
+/// What a commit changed: enough to bring every cache up to date.
+#[derive(Debug, Default, Clone)]
+pub struct Changes {
+    pub devices: Vec<(DeviceId, Option<muster_domain::standing::Standing>)>,
+    pub projects: Vec<ProjectId>,
+    pub tokens: bool,
+    pub outbox: bool,
+    pub events: bool,
+}
+
+impl<'c> Deref for Tx<'c> {
+    type Target = View<'c>;
+
+    fn deref(&self) -> &View<'c> {
+        &self.view
+    }
+}
+
+impl<'c> View<'c> {
+    pub(crate) fn new(conn: &'c Connection) -> Self {
+        Self { conn }
+    }
+}
+
+impl<'c> Tx<'c> {
+    pub(crate) fn new(conn: &'c Connection, rollouts: &'c mut Held) -> Self {
+        Self { view: View::new(conn), rollouts, own: Touched::default() }
+    }
+
+    /// The device's answer to its next poll may have changed.
+    pub fn touch_device(&mut self, device: DeviceId) {
+        self.own.devices.insert(device);
+    }
+
+    /// Makes this flow's rollouts visible to the next flow of the same commit.
+    pub(crate) fn settle(self) -> Touched {
+        self.rollouts.rollouts.extend(self.own.rollouts.iter().map(|(id, row)| (*id, row.clone())));
+        self.own
+    }
+}
+
+impl Touched {
+    pub(crate) fn join(&mut self, other: Self) {
+        self.rollouts.extend(other.rollouts);
+        self.devices.extend(other.devices);
+        self.projects.extend(other.projects);
+        self.tokens |= other.tokens;
+        self.outbox |= other.outbox;
+        self.events |= other.events;
+    }
+}
+
+/// Writes each changed rollout once.
+pub(crate) fn write_held(conn: &Connection, held: &mut Held) -> Result<(), StoreError> {
+    for (id, (project, rollout)) in std::mem::take(&mut held.rollouts) {
+        crate::rollouts::write_row(conn, project, id, &rollout)?;
+    }
+    Ok(())
+}
