@@ -30,6 +30,8 @@ pub struct Device {
     world: Arc<World>,
     index: u32,
     flash: Flash,
+    /// The download of the last action survived a reboot.
+    download_kept: bool,
     // All that follows is lost when the power is.
     asked: Asked,
     work: Option<Box<Work>>,
@@ -137,6 +139,7 @@ impl Device {
             world,
             index,
             flash: Flash::new(FACTORY_VERSION),
+            download_kept: false,
             asked: Asked::Nothing,
             work: None,
             denied: None,
@@ -154,8 +157,8 @@ impl Device {
     }
 
     /// False: nothing that was downloaded is of use any more.
-    pub fn is_working(&self) -> bool {
-        self.work.is_some()
+    pub fn keeps_download(&self) -> bool {
+        self.work.is_some() || self.download_kept
     }
 
     pub fn step(&mut self, now_ms: u64, event: Event) -> Do {
@@ -240,6 +243,8 @@ impl Device {
     fn reboot(&mut self, now_ms: u64, action: ActionId) -> Do {
         self.world.stats.count(Counter::Reboots);
         self.rebooted_in = Some(action);
+        // Every other device downloads to a file, as RAUC does, and goes on after a restart; the others stream, as swupdate does.
+        self.download_kept = self.work.is_some() && self.index.is_multiple_of(2);
         self.work = None;
         self.denied = None;
         self.losses = 0;

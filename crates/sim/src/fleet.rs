@@ -187,7 +187,7 @@ async fn live(shared: Arc<Shared>, index: u32) {
         if index == 0 && answered {
             tell_interval(&shared, device.interval_ms());
         }
-        if !device.is_working() {
+        if !device.keeps_download() {
             transfer = None;
         }
         event = match to_do {

@@ -97,7 +97,7 @@ impl Transfer {
     }
 
     /// All bytes are there: are they the ones that were promised?
-    fn verify(&self, artifact: &Artifact) -> Fetched {
+    fn verify(&self, judge: Judge<'_>, artifact: &Artifact) -> Fetched {
         let found = [
             ("sha1", hex(&self.sha1.clone().finalize()), &artifact.sha1),
             ("md5", hex(&self.md5.clone().finalize()), &artifact.md5),
@@ -105,7 +105,9 @@ impl Transfer {
         ];
         for (kind, found, promised) in found {
             if found != *promised {
-                return Fetched::Corrupt(format!("{kind} of {:?} is {found}, not {promised}", artifact.name));
+                let reason = format!("{kind} of {:?} is {found}, not {promised}", artifact.name);
+                judge.breach(&reason);
+                return Fetched::Corrupt(reason);
             }
         }
         Fetched::Whole(Payload::read(&self.first_bytes))
@@ -210,11 +212,16 @@ impl Wire {
                 check_header(judge, &response, ETAG, &format!("\"{}\"", artifact.sha1));
                 check_header(judge, &response, ACCEPT_RANGES, "bytes");
             }
-            (206, Some(_)) => {
+            (206, Some(_)) if from < size => {
                 let promised = format!("bytes {from}-{}/{size}", size.saturating_sub(1));
                 check_header(judge, &response, CONTENT_RANGE, &promised);
                 check_header(judge, &response, CONTENT_LENGTH, &size.saturating_sub(from).to_string());
                 self.stats.count(Counter::Resumes);
+            }
+            // rauc-hawkbit-updater takes it for "already complete".
+            (416, Some(_)) if from == size => {
+                check_header(judge, &response, CONTENT_RANGE, &format!("bytes */{size}"));
+                return Err(transfer.verify(judge, artifact));
             }
             (200, Some(_)) => {
                 judge.breach("a range was answered 200, so that a client would append the whole file");
@@ -241,13 +248,7 @@ impl Wire {
         while let Some((body, _)) = &mut transfer.open {
             let bytes = match timeout(SILENCE_MAX, body.frame()).await {
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-                Ok(None) if transfer.received == size => {
-                    let fetched = transfer.verify(&order.artifact);
-                    if let Fetched::Corrupt(reason) = &fetched {
-                        judge.breach(reason);
-                    }
-                    return fetched;
-                }
+                Ok(None) if transfer.received == size => return transfer.verify(judge, &order.artifact),
                 Ok(None | Some(Err(_))) | Err(_) => return Fetched::Cut,
             };
             transfer.take(&bytes);

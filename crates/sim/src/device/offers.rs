@@ -38,6 +38,7 @@ impl Device {
             }
             None | Some(_) if installing => self.next(now_ms),
             None => {
+                self.download_kept = false;
                 self.work = None;
                 self.next(now_ms)
             }

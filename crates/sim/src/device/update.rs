@@ -174,6 +174,7 @@ impl Device {
         self.world.stats.count(counter);
         self.world.stats.count(Counter::PendingReports);
         self.flash.end(action, installed, details);
+        self.download_kept = false;
         self.work = None;
     }
 

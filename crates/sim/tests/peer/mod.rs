@@ -307,6 +307,10 @@ impl State {
         let from = seen.range.as_deref().map(|range| {
             range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')).unwrap().parse::<usize>().unwrap()
         });
+        if from == Some(size) {
+            let answer = Response::builder().status(416).header(CONTENT_RANGE, format!("bytes */{size}"));
+            return answer.body(Sent::Whole(None)).unwrap();
+        }
         let (answer, bytes) = match from {
             Some(from) => {
                 let range = format!("bytes {from}-{}/{size}", size - 1);
