@@ -335,6 +335,43 @@ async fn devices_wait_for_a_server_that_is_not_there_yet() {
 }
 
 #[tokio::test]
+async fn a_range_answered_by_the_whole_file_is_a_breach_and_does_no_harm() {
+    let state = State { cuts: [5_000].into(), ignores_ranges: true, ..offering(&good("1.1"), 100_000) };
+    let peer = Peer::start(state).await;
+    let running = start(fleet(&peer));
+    peer.until("the final report", |state| state.finals() == 1).await;
+    let report = running.stop().await;
+    assert_eq!((report.stats.installs, report.stats.contract_breaches), (1, 1));
+    assert!(report.stats.breach_samples[0].contains("a range was answered 200"), "{:?}", report.stats.breach_samples);
+}
+
+#[tokio::test]
+async fn every_device_installs_exactly_once_while_the_server_is_killed_again_and_again() {
+    const DEVICES: u32 = 200;
+    let mut peer = Peer::start(offering(&good("1.1"), 30_000)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let faults = Faults { lost_response_share: 0.2, reboot_share: 0.2, ..Faults::default() };
+    let poll_ms = Some(50);
+    let running = start(Fleet { devices: DEVICES, faults, poll_ms, journal: Some(path.clone()), ..fleet(&peer) });
+    for kill in 1..=12 {
+        peer.until("more requests", |state| state.seen.len() > kill * 120).await;
+        peer.restart().await;
+    }
+    let stats = Arc::clone(&running.stats);
+    peer.until("all final reports", |_| stats.snapshot().reports == u64::from(DEVICES)).await;
+    let report = running.stop().await;
+    clean(&report);
+    assert!(report.stats.errors > 0, "no kill was noticed");
+    assert_eq!((report.stats.installs, report.stats.pending_reports), (u64::from(DEVICES), 0));
+    let mut devices = journal::read(&path).unwrap().into_iter().map(|install| install.device).collect::<Vec<_>>();
+    assert_eq!(devices.len(), DEVICES as usize);
+    devices.sort();
+    devices.dedup();
+    assert_eq!(devices.len(), DEVICES as usize);
+}
+
+#[tokio::test]
 async fn an_address_that_is_no_plain_http_origin_is_refused() {
     for server in ["", "127.0.0.1:8080", "https://127.0.0.1", "http://", "http://host/path", "http://a b"] {
         let (_stop, stopped) = watch::channel(true);

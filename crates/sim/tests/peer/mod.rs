@@ -22,10 +22,13 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio::task::{JoinHandle, JoinSet};
 
 pub struct Peer {
     pub url: String,
+    address: SocketAddr,
     shared: Arc<Shared>,
+    server: JoinHandle<()>,
 }
 
 struct Shared {
@@ -45,6 +48,7 @@ pub struct State {
     pub final_statuses: VecDeque<u16>,
     /// Bytes on the wire that differ from the promised ones.
     pub corrupt: bool,
+    pub ignores_ranges: bool,
     pub seen: Vec<Seen>,
     pub closed: BTreeMap<String, i64>,
     pub agreed: BTreeMap<String, i64>,
@@ -97,10 +101,19 @@ impl Peer {
 
     pub async fn start_at(address: SocketAddr, state: State) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        let url = format!("http://{address}");
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
-        tokio::spawn(serve(listener, Arc::clone(&shared), url.clone()));
-        Self { url, shared }
+        let server = tokio::spawn(serve(listener, Arc::clone(&shared), url.clone()));
+        Self { url, address, shared, server }
+    }
+
+    /// Breaks every connection, forgets nothing, and is there again.
+    pub async fn restart(&mut self) {
+        self.server.abort();
+        (&mut self.server).await.unwrap_err();
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.server = tokio::spawn(serve(listener, Arc::clone(&self.shared), self.url.clone()));
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -185,13 +198,14 @@ impl Body for Sent {
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>, origin: String) {
+    let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let (shared, origin) = (Arc::clone(&shared), origin.clone());
         let service = service_fn(move |request| {
             let (shared, origin) = (Arc::clone(&shared), origin.clone());
             async move { Ok::<_, Infallible>(answer(&shared, &origin, request).await) }
         });
-        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        connections.spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
@@ -304,7 +318,8 @@ impl State {
             bytes = bytes.iter().map(|byte| byte ^ 1).collect();
         }
         let answer = Response::builder().header(ETAG, etag).header(ACCEPT_RANGES, "bytes");
-        let from = seen.range.as_deref().map(|range| {
+        let asked = seen.range.as_deref().filter(|_| !self.ignores_ranges);
+        let from = asked.map(|range| {
             range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')).unwrap().parse::<usize>().unwrap()
         });
         if from == Some(size) {
