@@ -1,1 +1,17 @@
+//! What does the server decide? Values in, values and effects out: no IO, no clock, no chance, no async.
 
+pub mod action;
+pub mod actor;
+pub mod device;
+pub mod project;
+pub mod release;
+pub mod rollout;
+pub mod standing;
+pub mod turn;
+pub mod why;
+pub mod window;
+
+pub use action::{Action, ActionState};
+pub use actor::{Actor, Permission};
+pub use device::{Device, DeviceState};
+pub use rollout::{Phase, Rollout};

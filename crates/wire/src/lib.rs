@@ -1,1 +1,21 @@
+//! How do the operator API's messages look as they travel?
+//!
+//! JSON under `/api/v1`; times are RFC 3339 in UTC, sizes bytes, durations seconds (`_s`).
+//! Device protocols keep their words in the server's edge folders.
 
+pub mod account;
+pub mod action;
+pub mod artifact;
+pub mod audit;
+pub mod channel;
+pub mod device;
+pub mod event;
+pub mod page;
+pub mod problem;
+pub mod project;
+pub mod release;
+pub mod rollout;
+pub mod token;
+
+pub use page::Page;
+pub use problem::Problem;

@@ -1,0 +1,106 @@
+//! Who does it, and may they?
+
+use muster_vocab::{AccountId, ProjectId};
+use serde::{Deserialize, Serialize};
+
+/// What may be granted to an account or token. `Admin` includes all others; each write includes `Read`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Permission {
+    Read,
+    DevicesWrite,
+    ArtifactsWrite,
+    ReleasesWrite,
+    RolloutsWrite,
+    RolloutsApprove,
+    Admin,
+}
+
+/// Who acts, inside which project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
+    Account {
+        id: AccountId,
+        name: String,
+        project: ProjectId,
+        permissions: Vec<Permission>,
+    },
+    Device {
+        name: String,
+        project: ProjectId,
+    },
+    /// Muster itself: workers and reconcilers.
+    Muster {
+        project: ProjectId,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this needs the permission {0:?}, which the token does not have")]
+pub struct NotAllowed(pub Permission);
+
+impl Actor {
+    #[must_use]
+    pub fn project(&self) -> ProjectId {
+        match self {
+            Self::Account { project, .. } | Self::Device { project, .. } | Self::Muster { project } => *project,
+        }
+    }
+
+    /// The one authorisation function: every flow that a person or token can call begins with it.
+    pub fn may(&self, permission: Permission) -> Result<(), NotAllowed> {
+        let allowed = match self {
+            Self::Account { permissions, .. } => {
+                permissions.iter().any(|had| *had == permission || *had == Permission::Admin)
+                    || (permission == Permission::Read && !permissions.is_empty())
+            }
+            Self::Device { .. } => false,
+            Self::Muster { .. } => true,
+        };
+        if allowed { Ok(()) } else { Err(NotAllowed(permission)) }
+    }
+}
+
+/// As the audit log names it: `account:ann`, `device:sn-1`, `muster`.
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Account { name, .. } => write!(f, "account:{name}"),
+            Self::Device { name, .. } => write!(f, "device:{name}"),
+            Self::Muster { .. } => f.write_str("muster"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(permissions: &[Permission]) -> Actor {
+        Actor::Account {
+            id: AccountId(1),
+            name: "ann".into(),
+            project: ProjectId(1),
+            permissions: permissions.to_vec(),
+        }
+    }
+
+    #[test]
+    fn admin_may_everything_and_nobody_may_without_a_permission() {
+        assert!(account(&[Permission::Admin]).may(Permission::RolloutsApprove).is_ok());
+        assert!(account(&[]).may(Permission::Read).is_err());
+    }
+
+    #[test]
+    fn a_write_includes_reading_but_no_other_write() {
+        let actor = account(&[Permission::DevicesWrite]);
+        assert!(actor.may(Permission::Read).is_ok());
+        assert_eq!(actor.may(Permission::RolloutsWrite), Err(NotAllowed(Permission::RolloutsWrite)));
+    }
+
+    #[test]
+    fn a_device_may_nothing_that_people_may() {
+        let device = Actor::Device { name: "sn-1".into(), project: ProjectId(1) };
+        assert!(device.may(Permission::Read).is_err());
+    }
+}
