@@ -20,7 +20,7 @@ use muster_vocab::ActionId;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::clock::Clock;
 use crate::ddi::{Artifact, Judge};
@@ -59,6 +59,8 @@ pub struct Transfer {
     md5: Md5,
     sha256: Sha256,
     head_asked: bool,
+    /// When a slow link has carried all that was received.
+    link_free_ms: u64,
     open: Option<(Incoming, OwnedSemaphorePermit)>,
 }
 
@@ -73,6 +75,7 @@ impl Transfer {
             md5: Md5::new(),
             sha256: Sha256::new(),
             head_asked: false,
+            link_free_ms: 0,
             open: None,
         }
     }
@@ -148,7 +151,7 @@ impl Wire {
         }
         transfer.head_asked = true;
         if transfer.open.is_none()
-            && let Err(failed) = self.open(judge, transfer, &order.artifact).await
+            && let Err(failed) = self.open(judge, transfer, order).await
         {
             return failed;
         }
@@ -201,8 +204,13 @@ impl Wire {
         true
     }
 
-    async fn open(&self, judge: Judge<'_>, transfer: &mut Transfer, artifact: &Artifact) -> Result<(), Fetched> {
-        let Ok(permit) = Arc::clone(&self.transfers).acquire_owned().await else { return Err(Fetched::Cut) };
+    async fn open(&self, judge: Judge<'_>, transfer: &mut Transfer, order: &Order) -> Result<(), Fetched> {
+        let artifact = &order.artifact;
+        // While slow links hold all permits a device still polls.
+        let until = self.clock.instant_of(order.until_ms);
+        let Ok(Ok(permit)) = timeout_at(until, Arc::clone(&self.transfers).acquire_owned()).await else {
+            return Err(Fetched::Some { received: transfer.received });
+        };
         let (from, size) = (transfer.received, artifact.size_bytes);
         let range_from = (from > 0).then_some(from);
         let response = self.request(Method::GET, &artifact.url, None, range_from).await.ok_or(Fetched::Cut)?;
@@ -246,6 +254,13 @@ impl Wire {
         let part_of = |received: u64| received.saturating_mul(u64::from(PROGRESS_PARTS)) / size.max(1);
         let part = part_of(transfer.received);
         while let Some((body, _)) = &mut transfer.open {
+            // A slow link: what was just read from the socket is still on its way.
+            if transfer.link_free_ms > self.clock.now_ms() {
+                sleep_until(self.clock.instant_of(transfer.link_free_ms.min(order.until_ms))).await;
+                if transfer.link_free_ms > order.until_ms {
+                    return Fetched::Some { received: transfer.received };
+                }
+            }
             let bytes = match timeout(SILENCE_MAX, body.frame()).await {
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
                 Ok(None) if transfer.received == size => return transfer.verify(judge, &order.artifact),
@@ -259,7 +274,8 @@ impl Wire {
                 return Fetched::Corrupt(reason);
             }
             if let Some(bytes_per_s) = order.link_bytes_per_s {
-                sleep(Duration::from_secs_f64(bytes.len() as f64 / f64::from(bytes_per_s))).await;
+                let took_ms = bytes.len() as u64 * 1000 / u64::from(bytes_per_s.max(1));
+                transfer.link_free_ms = transfer.link_free_ms.max(self.clock.now_ms()).saturating_add(took_ms);
             }
             let received = transfer.received;
             if received < size && (part_of(received) > part || self.clock.now_ms() >= order.until_ms) {

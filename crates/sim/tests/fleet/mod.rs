@@ -119,9 +119,10 @@ async fn a_cut_download_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
-async fn a_cancel_before_the_install_stops_the_download() {
-    let peer = Peer::start(State { cuts: [1; 1000].into(), ..offering(&good("1.1"), 100_000) }).await;
-    let running = start(fleet(&peer));
+async fn a_cancel_during_a_slow_download_stops_it() {
+    let peer = Peer::start(offering(&good("1.1"), 100_000)).await;
+    let faults = Faults { slow_link_share: 1.0, slow_link_bytes_per_s: 10, ..Faults::default() };
+    let running = start(Fleet { faults, ..fleet(&peer) });
     peer.until("the download", |state| state.seen.iter().any(|seen| seen.path.ends_with("/image"))).await;
     peer.state().action = Some(Offered { canceling: true, ..Offered::forced(7) });
     let canceled = |state: &State| state.seen.iter().any(|seen| seen.path == "cancelAction/7/feedback");
