@@ -127,6 +127,20 @@ mod tests {
     }
 
     #[test]
+    fn lost_answers_hit_some_devices_actions_and_requests_and_not_others() {
+        let faults = half_of_everything();
+        let lost = |of: fn(u32) -> (u32, i64, u64)| {
+            let hits = (0..1000)
+                .map(of)
+                .filter(|(device, action, request)| faults.answer_lost(1, *device, ActionId(*action), *request));
+            hits.count()
+        };
+        for hits in [lost(|n| (n, 1, 1)), lost(|n| (1, i64::from(n), 1)), lost(|n| (1, 1, u64::from(n)))] {
+            assert!((400..600).contains(&hits), "a half was expected, {hits} of 1000 came");
+        }
+    }
+
+    #[test]
     fn without_faults_nothing_happens() {
         let calm = Fate { install_fails: false, link_bytes_per_s: None, reboot: None, silent: false, denied: false };
         assert_eq!(Faults::default().fate(3, 3, ActionId(3)), calm);
