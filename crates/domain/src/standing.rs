@@ -42,9 +42,16 @@ pub struct OnOffer {
 pub enum Link {
     Nothing,
     /// `tag` changes when what the deployment says changes.
-    Deployment { action: ActionId, tag: u8 },
-    Cancel { action: ActionId },
-    Confirmation { action: ActionId },
+    Deployment {
+        action: ActionId,
+        tag: u8,
+    },
+    Cancel {
+        action: ActionId,
+    },
+    Confirmation {
+        action: ActionId,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,1 +1,16 @@
+//! One process that serves operators and devices from one data folder.
+//!
+//! `edge` translates protocols and decides nothing, `flow` is one transaction each, `work` carries out what
+//! decisions left to do, and `app` puts it together by hand.
 
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod edge;
+pub mod flow;
+pub mod start;
+pub mod table;
+pub mod work;
+
+pub use app::App;
+pub use config::Config;

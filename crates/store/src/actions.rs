@@ -282,6 +282,15 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// What the device would go back to.
+    pub fn save_previous(&mut self, project: ProjectId, action: &Action) -> Result<(), StoreError> {
+        self.conn
+            .prepare_cached("UPDATE action SET previous_release_id = ?3 WHERE project_id = ?1 AND id = ?2")
+            .and_then(|mut it| it.execute((project.0, action.id.0, action.previous.map(|release| release.0))))
+            .doing("what an action replaces")?;
+        Ok(())
+    }
+
     /// Appends to an action's history.
     pub fn insert_report(&mut self, project: ProjectId, id: ActionId, report: &NewReport) -> Result<(), StoreError> {
         let messages = serde_json::to_string(&report.messages).doing("messages")?;

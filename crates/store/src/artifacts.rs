@@ -136,6 +136,17 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Somebody wants it again: it counts as new for collecting what nobody needs.
+    pub fn touch_artifact(&mut self, project: ProjectId, digest: Sha256, now: Timestamp) -> Result<(), StoreError> {
+        self.conn
+            .execute(
+                "UPDATE artifact SET created_at = ?3 WHERE project_id = ?1 AND digest = ?2",
+                (project.0, digest.0, now.0),
+            )
+            .doing("an artifact")?;
+        Ok(())
+    }
+
     pub fn delete_artifact(&mut self, project: ProjectId, digest: Sha256) -> Result<(), StoreError> {
         self.conn
             .execute("DELETE FROM artifact WHERE project_id = ?1 AND digest = ?2", (project.0, digest.0))

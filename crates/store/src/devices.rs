@@ -38,7 +38,7 @@ impl View<'_> {
     pub fn device_by_id(&self, project: ProjectId, id: DeviceId) -> Result<Device, StoreError> {
         let device = self
             .conn
-            .prepare_cached(&format!("{DEVICE} WHERE d.project_id = ?1 AND d.id = ?2"))
+            .prepare_cached(&format!("{DEVICE} WHERE d.project_id = ?1 AND d.id = ?2 AND d.state <> 'deleted'"))
             .and_then(|mut it| it.query_row((project.0, id.0), |row| Ok(read(row))).optional())
             .doing("a device")?
             .ok_or_else(|| StoreError::NoDevice(id.to_string()))??;
@@ -71,7 +71,7 @@ impl View<'_> {
         now: Timestamp,
     ) -> Result<Paged<Device>, StoreError> {
         let (after, limit) = page;
-        let mut sql = Sql::new(&format!("{DEVICE} WHERE d.project_id = "));
+        let mut sql = Sql::new(&format!("{DEVICE} WHERE d.state <> 'deleted' AND d.project_id = "));
         sql.bind(project.0);
         sql.and_select(select, &DEVICES, now);
         sql.push(" AND d.id > ").bind(after.0).push(" ORDER BY d.id LIMIT ").bind(limit + 1);
@@ -81,7 +81,7 @@ impl View<'_> {
     }
 
     pub fn count_devices(&self, project: ProjectId, select: &Selector, now: Timestamp) -> Result<u64, StoreError> {
-        let mut sql = Sql::new("SELECT count(*) FROM device d WHERE d.project_id = ");
+        let mut sql = Sql::new("SELECT count(*) FROM device d WHERE d.state <> 'deleted' AND d.project_id = ");
         sql.bind(project.0);
         sql.and_select(select, &DEVICES, now);
         let counts = sql.query(self.conn, "a count of devices", |row| row.get::<_, i64>(0).doing("a count"))?;
@@ -120,6 +120,22 @@ impl View<'_> {
         sql.query(self.conn, "devices", |row| {
             Ok((DeviceId(row.get(0).doing("devices")?), row.get(1).doing("devices")?))
         })
+    }
+
+    /// Devices that a selector matches and whose own polling interval is another one.
+    pub fn devices_of_other_interval(
+        &self,
+        project: ProjectId,
+        wanted: (&Selector, u32),
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<DeviceId>, StoreError> {
+        let (select, interval_s) = wanted;
+        let mut sql = Sql::new("SELECT d.id FROM device d WHERE d.state <> 'deleted' AND d.project_id = ");
+        sql.bind(project.0).push(" AND d.poll_interval_s <> ").bind(interval_s);
+        sql.and_select(select, &DEVICES, now);
+        sql.push(" LIMIT ").bind(limit);
+        sql.query(self.conn, "devices of another interval", |row| Ok(DeviceId(row.get(0).doing("a device")?)))
     }
 
     fn with_texts(&self, device: Device) -> Result<Device, StoreError> {
@@ -283,12 +299,22 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Its actions, labels and attributes go with it.
+    /// Forgets it, but keeps the row for the history of its rollouts. Its name is free again.
     pub fn delete_device(&mut self, project: ProjectId, id: DeviceId) -> Result<(), StoreError> {
+        let name = self.device_name(project, id)?;
+        for table in ["device_label", "device_attribute"] {
+            self.conn
+                .execute(&format!("DELETE FROM {table} WHERE project_id = ?1 AND device_id = ?2"), (project.0, id.0))
+                .doing("deleting a device")?;
+        }
         self.conn
-            .execute("DELETE FROM device WHERE project_id = ?1 AND id = ?2", (project.0, id.0))
+            .execute(
+                "UPDATE device SET state = 'deleted', name = ?3, token = NULL, auto_confirm = NULL,
+                 installed_release_id = NULL, installed_action_id = NULL WHERE project_id = ?1 AND id = ?2",
+                (project.0, id.0, format!("\u{1}deleted {id}")),
+            )
             .doing("deleting a device")?;
-        self.touch_device(id);
+        self.own.gone.push((project, name));
         Ok(())
     }
 }

@@ -190,7 +190,14 @@ impl Tx<'_> {
             .execute(
                 "INSERT INTO module (project_id, release_id, position, name, version, metadata)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                (project.0, release.0, position_number(position), &component.name, component.version.as_str(), metadata),
+                (
+                    project.0,
+                    release.0,
+                    position_number(position),
+                    &component.name,
+                    component.version.as_str(),
+                    metadata,
+                ),
             )
             .doing("a component")?;
         let module = self.conn.last_insert_rowid();

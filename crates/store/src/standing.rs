@@ -12,7 +12,7 @@ impl View<'_> {
     pub(crate) fn standing(&self, device: DeviceId) -> Result<Option<Standing>, StoreError> {
         let mut found = self
             .conn
-            .prepare_cached(&format!("{STANDING} WHERE id = ?1"))
+            .prepare_cached(&format!("{STANDING} WHERE id = ?1 AND state <> 'deleted'"))
             .and_then(|mut it| it.query_row([device.0], read_standing).optional())
             .doing("a device's standing")?;
         if let Some(standing) = &mut found {
@@ -37,7 +37,7 @@ impl View<'_> {
     pub fn standings_after(&self, after: DeviceId, limit: u32) -> Result<Vec<Standing>, StoreError> {
         let mut standings = self
             .conn
-            .prepare_cached(&format!("{STANDING} WHERE id > ?1 ORDER BY id LIMIT ?2"))
+            .prepare_cached(&format!("{STANDING} WHERE id > ?1 AND state <> 'deleted' ORDER BY id LIMIT ?2"))
             .and_then(|mut it| it.query_map((after.0, limit), read_standing)?.collect::<Result<Vec<_>, _>>())
             .doing("devices' standings")?;
         for standing in &mut standings {

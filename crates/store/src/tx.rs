@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use muster_domain::Rollout;
+use muster_domain::standing::Standing;
 use muster_vocab::{DeviceId, ProjectId, RolloutId};
 use rusqlite::Connection;
 
 use crate::StoreError;
+use crate::projects::Project;
 
 /// Questions to one consistent state of the database.
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub struct Held {
 pub struct Touched {
     pub(crate) rollouts: BTreeMap<RolloutId, (ProjectId, Rollout)>,
     pub(crate) devices: BTreeSet<DeviceId>,
+    pub(crate) gone: Vec<(ProjectId, String)>,
     pub(crate) projects: BTreeSet<ProjectId>,
     pub(crate) tokens: bool,
     pub(crate) outbox: bool,
@@ -48,8 +51,10 @@ pub struct Touched {
 /// What a commit changed: enough to bring every cache up to date.
 #[derive(Debug, Default, Clone)]
 pub struct Changes {
-    pub devices: Vec<(DeviceId, Option<muster_domain::standing::Standing>)>,
-    pub projects: Vec<ProjectId>,
+    pub devices: Vec<Standing>,
+    /// Deleted, by the name they had.
+    pub gone: Vec<(ProjectId, String)>,
+    pub projects: Vec<Project>,
     pub tokens: bool,
     pub outbox: bool,
     pub events: bool,
@@ -90,6 +95,7 @@ impl Touched {
     pub(crate) fn join(&mut self, other: Self) {
         self.rollouts.extend(other.rollouts);
         self.devices.extend(other.devices);
+        self.gone.extend(other.gone);
         self.projects.extend(other.projects);
         self.tokens |= other.tokens;
         self.outbox |= other.outbox;

@@ -198,11 +198,13 @@ fn run_group(conn: &Connection, group: Vec<Job>, answers: &mut Vec<Ran>) -> Resu
 fn changes(view: &View<'_>, touched: Touched) -> Result<Changes, StoreError> {
     let mut devices = Vec::with_capacity(touched.devices.len());
     for device in touched.devices {
-        devices.push((device, view.standing(device)?));
+        devices.extend(view.standing(device)?);
     }
+    let projects = touched.projects.into_iter().map(|project| view.project(project)).collect::<Result<_, _>>()?;
     Ok(Changes {
         devices,
-        projects: touched.projects.into_iter().collect(),
+        gone: touched.gone,
+        projects,
         tokens: touched.tokens,
         outbox: touched.outbox,
         events: touched.events,

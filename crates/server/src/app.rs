@@ -1,0 +1,147 @@
+//! What lives as long as the server? Built here, in order, by hand.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use muster_store::blobs::Blobs;
+use muster_store::{Changes, Store, StoreError, Tx, View};
+use muster_vocab::{DeviceId, Sha256, Timestamp};
+use tokio::sync::{Notify, RwLock, Semaphore, watch};
+
+use crate::clock;
+use crate::config::Config;
+use crate::table::Table;
+
+/// Standings read at a time when the device table is filled.
+const FILL_BATCH: u32 = 10_000;
+
+#[derive(Debug)]
+pub struct App {
+    pub config: Config,
+    pub store: Arc<Store>,
+    pub blobs: Blobs,
+    pub table: Arc<Table>,
+    /// The outbox got work.
+    pub outbox: Arc<Notify>,
+    /// Counts commits that emitted events: whoever watches reads the store again.
+    pub events: watch::Receiver<u64>,
+    /// True once the server is to stop.
+    pub stopping: watch::Sender<bool>,
+    /// Event streams that may still be opened.
+    pub streams: Arc<Semaphore>,
+    pub counters: Counters,
+    pub started_at: Timestamp,
+    /// Read by an upload from giving its bytes their name until its row is durable; written while bytes are removed.
+    pub keeping: RwLock<()>,
+}
+
+/// What the server did since it started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub polls: AtomicU64,
+    pub reports: AtomicU64,
+    pub downloads: AtomicU64,
+    pub download_bytes: AtomicU64,
+    pub api_requests: AtomicU64,
+    pub refused: AtomicU64,
+    pub effects: AtomicU64,
+    pub silent: AtomicU64,
+}
+
+impl App {
+    /// Opens the data folder and fills the device table from it.
+    pub fn open(config: Config) -> Result<Arc<Self>, StoreError> {
+        let table = Arc::new(Table::default());
+        let outbox = Arc::new(Notify::new());
+        let (tell_events, events) = watch::channel(0);
+        let on_commit = {
+            let (table, outbox) = (table.clone(), outbox.clone());
+            move |changes: &Changes| {
+                table.apply(changes, clock::now());
+                if changes.outbox {
+                    outbox.notify_one();
+                }
+                if changes.events {
+                    tell_events.send_modify(|commits| *commits += 1);
+                }
+            }
+        };
+        let store = Arc::new(Store::open(&config.data, Box::new(on_commit))?);
+        let blobs = Blobs::open(&config.data)?;
+        fill(&store, &table)?;
+        let (stopping, _) = watch::channel(false);
+        Ok(Arc::new(Self {
+            config,
+            store,
+            blobs,
+            table,
+            outbox,
+            events,
+            stopping,
+            streams: Arc::new(Semaphore::new(muster_vocab::limit::EVENT_STREAMS_MAX)),
+            counters: Counters::default(),
+            started_at: clock::now(),
+            keeping: RwLock::new(()),
+        }))
+    }
+
+    /// Runs a flow. When this answers `Ok`, the change is on the disk.
+    pub async fn write<T, E>(&self, flow: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.store.writer().submit(flow)?.await.map_err(|_| E::from(StoreError::Stopped))?
+    }
+
+    /// Asks the last committed state, off the event loop.
+    pub async fn read<T, E>(&self, question: impl FnOnce(&View<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || store.read(question)).await.map_err(|_| E::from(StoreError::Stopped))?
+    }
+
+    /// Works a device's answer out again: time alone has changed it.
+    pub async fn refresh(&self, device: DeviceId) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            tx.touch_device(device);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Looks again while no upload can be half way, then removes.
+    pub async fn remove_unused_blob(&self, digest: Sha256) -> Result<(), StoreError> {
+        let _alone = self.keeping.write().await;
+        if self.read(move |view| view.blob_is_used(digest)).await? {
+            return Ok(());
+        }
+        self.blobs.delete(digest).await
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        clock::now()
+    }
+}
+
+fn fill(store: &Store, table: &Table) -> Result<(), StoreError> {
+    let now = clock::now();
+    for project in store.read(|view| view.projects())? {
+        table.put_project(&project);
+    }
+    let mut after = DeviceId(0);
+    loop {
+        let standings = store.read(|view| view.standings_after(after, FILL_BATCH))?;
+        let Some(last) = standings.last() else { return Ok(()) };
+        after = last.device;
+        for standing in &standings {
+            if let Some(tenant) = table.tenant_by_id(standing.project) {
+                tenant.put(standing, now);
+            }
+        }
+    }
+}

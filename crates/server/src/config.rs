@@ -1,0 +1,150 @@
+//! How is the server told what to do? By flags, then environment, then a TOML file, then defaults.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use muster_vocab::nearest::nearest;
+
+/// What `muster server` takes. Every flag has an environment variable and a key of the same name in the file.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Flags {
+    /// The data folder: database, artifacts, lock. Made if missing [default: ./muster-data]
+    #[arg(long, env = "MUSTER_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, env = "MUSTER_LISTEN", value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// A TOML file with any of these keys: data, listen, log, log_format, trusted_proxies
+    #[arg(long, env = "MUSTER_CONFIG_FILE", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to log: error, warn, info, debug, or per module as in info,muster_server=debug [default: info]
+    #[arg(long, env = "MUSTER_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// Log lines for people (text) or programs (json) [default: text]
+    #[arg(long, env = "MUSTER_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Addresses of proxies whose X-Forwarded-* and X-Controller-Id headers are believed, separated by commas
+    /// [default: none]
+    #[arg(long, env = "MUSTER_TRUSTED_PROXIES", value_name = "IP,…", value_delimiter = ',')]
+    pub trusted_proxies: Option<Vec<IpAddr>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// All decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub data: PathBuf,
+    pub listen: SocketAddr,
+    pub log: String,
+    pub log_format: LogFormat,
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("reading {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{path} is not TOML")]
+    Syntax {
+        path: PathBuf,
+        #[source]
+        source: toml::de::Error,
+    },
+    #[error("{path}: there is no key {key:?}{hint}")]
+    UnknownKey { path: PathBuf, key: String, hint: String },
+    #[error("{path}: {key} {problem}")]
+    BadValue { path: PathBuf, key: &'static str, problem: String },
+}
+
+const KEYS: [&str; 5] = ["data", "listen", "log", "log_format", "trusted_proxies"];
+
+impl Config {
+    /// Flags and environment win over the file, the file over the defaults.
+    pub fn resolve(flags: Flags) -> Result<Self, ConfigError> {
+        let file = match &flags.config {
+            Some(path) => read_file(path)?,
+            None => Flags::default(),
+        };
+        Ok(Self {
+            data: flags.data.or(file.data).unwrap_or_else(|| PathBuf::from("muster-data")),
+            listen: flags.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            log: flags.log.or(file.log).unwrap_or_else(|| "info".into()),
+            log_format: flags.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+            trusted_proxies: flags.trusted_proxies.or(file.trusted_proxies).unwrap_or_default(),
+        })
+    }
+}
+
+fn read_file(path: &Path) -> Result<Flags, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Flags, ConfigError> {
+    let table: toml::Table = text.parse().map_err(|source| ConfigError::Syntax { path: path.to_owned(), source })?;
+    let mut flags = Flags::default();
+    for (key, value) in &table {
+        let bad = |key, problem: String| ConfigError::BadValue { path: path.to_owned(), key, problem };
+        let text = || value.as_str().unwrap_or_default();
+        match key.as_str() {
+            "data" => flags.data = Some(PathBuf::from(text())),
+            "listen" => {
+                let address = text().parse().map_err(|_| bad("listen", "is an address such as 0.0.0.0:8080".into()))?;
+                flags.listen = Some(address);
+            }
+            "log" => flags.log = Some(text().to_owned()),
+            "log_format" => {
+                flags.log_format = Some(match text() {
+                    "text" => LogFormat::Text,
+                    "json" => LogFormat::Json,
+                    _ => return Err(bad("log_format", "is \"text\" or \"json\"".into())),
+                })
+            }
+            "trusted_proxies" => {
+                let listed = value.as_array().map(Vec::as_slice).unwrap_or_default();
+                let parsed: Option<Vec<IpAddr>> =
+                    listed.iter().map(|one| one.as_str().and_then(|text| text.parse().ok())).collect();
+                let problem = || bad("trusted_proxies", "is a list of addresses such as [\"10.0.0.1\"]".into());
+                flags.trusted_proxies = Some(parsed.ok_or_else(problem)?);
+            }
+            other => {
+                let hint = nearest(other, KEYS).map_or_else(
+                    || format!("; the keys are {}", KEYS.join(", ")),
+                    |near| format!("; did you mean {near:?}?"),
+                );
+                return Err(ConfigError::UnknownKey { path: path.to_owned(), key: other.to_owned(), hint });
+            }
+        }
+    }
+    Ok(flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_key_is_refused_by_name_with_the_nearest_right_one() {
+        let refused = parse(Path::new("muster.toml"), "lisen = \"0.0.0.0:1\"").unwrap_err();
+        assert_eq!(refused.to_string(), "muster.toml: there is no key \"lisen\"; did you mean \"listen\"?");
+    }
+
+    #[test]
+    fn values_are_checked() {
+        for text in ["listen = \"nowhere\"", "log_format = \"xml\"", "trusted_proxies = [1]", "data ="] {
+            assert!(parse(Path::new("muster.toml"), text).is_err(), "{text} was taken");
+        }
+        let flags = parse(Path::new("x"), "listen = \"0.0.0.0:80\"\ntrusted_proxies = [\"10.0.0.1\"]").unwrap();
+        assert_eq!(flags.listen, Some(SocketAddr::from(([0, 0, 0, 0], 80))));
+    }
+}

@@ -1,0 +1,11 @@
+//! hawkBit DDI v1.
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use crate::App;
+
+pub fn routes(app: &Arc<App>) -> Router {
+    Router::new().with_state(app.clone())
+}

@@ -1,0 +1,10 @@
+//! How do requests come in? Operators under `/api/v1`, DDI devices under their project's name.
+//!
+//! Edges translate and call a flow; they decide nothing.
+
+pub mod hawkbit;
+pub mod http;
+pub mod metrics;
+pub mod serve;
+
+pub use serve::serve;

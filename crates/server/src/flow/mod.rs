@@ -1,0 +1,15 @@
+//! What can be changed? One flow is one transaction: load, step, save, emit. There is no second way.
+
+pub mod accounts;
+pub mod actions;
+pub mod artifacts;
+pub mod audit;
+pub mod channels;
+pub mod devices;
+pub mod error;
+pub mod projects;
+pub mod releases;
+pub mod rollouts;
+pub mod tokens;
+
+pub use error::FlowError;

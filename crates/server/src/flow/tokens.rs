@@ -1,0 +1,82 @@
+//! Tokens: made from a login or by their owner, never with more than the owner may.
+
+use std::time::Duration;
+
+use muster_domain::{Actor, Permission};
+use muster_store::Tx;
+use muster_store::accounts::{Account, NewToken, Token};
+use muster_trust::secret;
+use muster_vocab::{Name, Timestamp, TokenId, limit};
+use serde_json::json;
+
+use super::{FlowError, audit};
+
+const LIFE_MIN: Duration = Duration::from_secs(60);
+const LIFE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// A token for somebody whose password was right. Returns its secret, which is shown only now.
+pub fn log_in(tx: &mut Tx<'_>, now: Timestamp, account: &Account) -> Result<(Token, String), FlowError> {
+    let actor = Actor::Account {
+        id: account.id,
+        name: account.name.clone(),
+        project: account.project,
+        permissions: account.permissions.clone(),
+    };
+    let new = ("login".to_owned(), account.permissions.clone(), limit::SESSION_LIFE);
+    insert(tx, now, &actor, new, "account.login")
+}
+
+pub fn create(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    actor: &Actor,
+    name: &str,
+    what: (Vec<Permission>, Duration),
+) -> Result<(Token, String), FlowError> {
+    let (permissions, life) = what;
+    Name::parse(name).map_err(|source| FlowError::Name { field: "name", source })?;
+    if permissions.is_empty() {
+        return Err(FlowError::invalid("scopes", "give the token at least one scope, such as read"));
+    }
+    for permission in &permissions {
+        actor.may(*permission)?;
+    }
+    if life < LIFE_MIN || life > LIFE_MAX {
+        return Err(FlowError::invalid("life_s", "a token lives between 60 s and 10 years"));
+    }
+    insert(tx, now, actor, (name.to_owned(), permissions, life), "token.create")
+}
+
+fn insert(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    actor: &Actor,
+    new: (String, Vec<Permission>, Duration),
+    action: &str,
+) -> Result<(Token, String), FlowError> {
+    let Actor::Account { id: account, project, .. } = actor else {
+        return Err(FlowError::Conflict("only accounts have tokens".into()));
+    };
+    if tx.count_tokens(*project)? >= limit::TOKENS_PER_PROJECT_MAX {
+        return Err(FlowError::Conflict("the project has too many tokens: delete some".into()));
+    }
+    let secret = secret::generate(secret::TOKEN_PREFIX)?;
+    let (name, permissions, life) = new;
+    let new =
+        NewToken { account: *account, name, digest: secret::digest(&secret), permissions, expires_at: now.plus(life) };
+    let id = tx.insert_token(*project, &new, now)?;
+    let detail = json!({ "name": new.name, "permissions": new.permissions, "expires_at": new.expires_at });
+    audit::record(tx, now, actor, (action, format!("token:{id}")), &detail)?;
+    Ok((tx.token(*project, id)?, secret))
+}
+
+/// One's own, or anybody's for an admin.
+pub fn delete(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, id: TokenId) -> Result<(), FlowError> {
+    let token = tx.token(actor.project(), id)?;
+    let own = matches!(actor, Actor::Account { id, .. } if *id == token.account);
+    if !own {
+        actor.may(Permission::Admin)?;
+    }
+    tx.delete_token(actor.project(), id)?;
+    audit::record(tx, now, actor, ("token.delete", format!("token:{id}")), &json!({}))
+}

@@ -1,0 +1,65 @@
+//! What goes on by itself? Reconcilers that re-read the store and are safe to run at any time.
+
+pub mod collect;
+pub mod intervals;
+pub mod join;
+pub mod outbox;
+pub mod seen;
+pub mod time;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_vocab::limit;
+use tokio::task::JoinSet;
+
+use crate::App;
+
+/// How often rollouts and actions are asked whether time has moved them.
+const TIME_INTERVAL: Duration = Duration::from_millis(500);
+/// How often dynamic rollouts look for devices that match now.
+const JOIN_INTERVAL: Duration = Duration::from_secs(10);
+/// How often polling intervals are compared with the overrides.
+const INTERVALS_INTERVAL: Duration = Duration::from_secs(10);
+/// How often what nobody needs is collected.
+const COLLECT_INTERVAL: Duration = Duration::from_secs(300);
+/// The outbox is looked at even if nobody called, in case a batch failed.
+const OUTBOX_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Workers(JoinSet<()>);
+
+/// Starts every worker. They end by themselves when the app stops.
+pub fn start(app: &Arc<App>) -> Workers {
+    let mut set = JoinSet::new();
+    set.spawn(outbox::run(app.clone(), OUTBOX_INTERVAL));
+    set.spawn(every(app.clone(), TIME_INTERVAL, async |app| time::pass(app).await));
+    set.spawn(every(app.clone(), JOIN_INTERVAL, async |app| join::join_devices(app).await));
+    set.spawn(every(app.clone(), INTERVALS_INTERVAL, async |app| intervals::settle_intervals(app).await));
+    set.spawn(every(app.clone(), limit::SEEN_FLUSH_INTERVAL, async |app| seen::flush_seen(app).await));
+    set.spawn(every(app.clone(), COLLECT_INTERVAL, async |app| collect::collect(app).await));
+    Workers(set)
+}
+
+impl Workers {
+    /// Waits until each has ended its round.
+    pub async fn finish(mut self) {
+        while self.0.join_next().await.is_some() {}
+    }
+}
+
+/// Runs one reconciler again and again, and once more when the server stops.
+async fn every<T>(app: Arc<App>, interval: Duration, round: impl AsyncFn(&App) -> T) {
+    let mut stopping = app.stopping.subscribe();
+    loop {
+        let stop = tokio::select! {
+            () = tokio::time::sleep(interval) => false,
+            _ = stopping.wait_for(|stop| *stop) => true,
+        };
+        let _ = round(&app).await;
+        if stop {
+            return;
+        }
+    }
+}
