@@ -5,6 +5,7 @@
 pub mod hawkbit;
 pub mod http;
 pub mod metrics;
+pub mod range;
 pub mod serve;
 
 pub use serve::serve;
