@@ -1,7 +1,10 @@
 //! The project's routines: each is one word after `cargo xtask`.
 
 mod figure;
+mod parts;
 mod process;
+mod test;
+mod tidy;
 
 use clap::{Parser, Subcommand};
 
@@ -16,6 +19,10 @@ struct Arguments {
 enum Routine {
     /// Build Muster and show a fleet of simulated devices being updated.
     Demo(Demo),
+    Test(test::Test),
+    Tidy(tidy::Tidy),
+    /// Write docs/limits.md from the limits in the code.
+    Limits,
 }
 
 #[derive(Debug, clap::Args)]
@@ -35,5 +42,8 @@ impl Demo {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().routine {
         Routine::Demo(demo) => demo.run(),
+        Routine::Test(test) => test.run(),
+        Routine::Tidy(tidy) => tidy.run(),
+        Routine::Limits => tidy::write_limits(),
     }
 }
