@@ -6,6 +6,8 @@ mod process;
 mod test;
 mod tidy;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
@@ -39,8 +41,19 @@ impl Demo {
     }
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().routine {
+fn main() -> ExitCode {
+    let routine = Arguments::parse().routine;
+    match run(routine) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(routine: Routine) -> anyhow::Result<()> {
+    match routine {
         Routine::Demo(demo) => demo.run(),
         Routine::Test(test) => test.run(),
         Routine::Tidy(tidy) => tidy.run(),

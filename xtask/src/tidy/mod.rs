@@ -126,7 +126,7 @@ fn formatting() -> anyhow::Result<Vec<Finding>> {
 
 /// What the compiler and clippy say goes to people directly, with its places; here it counts as one finding.
 fn warnings() -> Option<Finding> {
-    let arguments = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    let arguments = ["clippy", "--quiet", "--workspace", "--all-targets", "--keep-going", "--", "--deny", "warnings"];
     let error = process::run(&mut process::cargo(&arguments)).err()?;
     Some(Finding::failure("Cargo.toml", 1, format!("{error:#}: see above")))
 }
