@@ -1,5 +1,6 @@
 //! The project's routines: each is one word after `cargo xtask`.
 
+mod faults;
 mod figure;
 mod parts;
 mod process;
@@ -22,6 +23,7 @@ enum Routine {
     /// Build Muster and show a fleet of simulated devices being updated.
     Demo(Demo),
     Test(test::Test),
+    Faults(faults::Faults),
     Tidy(tidy::Tidy),
     /// Write docs/limits.md from the limits in the code.
     Limits,
@@ -56,6 +58,7 @@ fn run(routine: Routine) -> anyhow::Result<()> {
     match routine {
         Routine::Demo(demo) => demo.run(),
         Routine::Test(test) => test.run(),
+        Routine::Faults(faults) => faults.run(),
         Routine::Tidy(tidy) => tidy.run(),
         Routine::Limits => tidy::write_limits(),
     }
