@@ -3,6 +3,7 @@
 pub mod api;
 pub mod ddi;
 pub mod exchange;
+pub mod field;
 pub mod operator;
 pub mod raw;
 pub mod schemathesis;
