@@ -80,3 +80,13 @@ impl std::fmt::Debug for PasswordChange {
         f.debug_struct("PasswordChange").finish_non_exhaustive()
     }
 }
+
+/// The caller, as the token says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Whoami {
+    pub account: String,
+    pub project: String,
+    pub scopes: Vec<Scope>,
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
+}

@@ -126,3 +126,21 @@ pub struct TimelineEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<String>,
 }
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeviceCount {
+    pub count: u64,
+}
+
+/// Who gives the standing consent, and why.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AutoConfirmSet {
+    /// The caller if left out.
+    #[serde(default)]
+    #[schema(max_length = 256)]
+    pub initiator: String,
+    #[serde(default)]
+    #[schema(max_length = 512)]
+    pub remark: String,
+}

@@ -20,3 +20,14 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<String>,
 }
+
+/// Which events; all if left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct EventQuery {
+    /// Kinds, separated by commas: `rollout,action`.
+    pub kind: Option<String>,
+    /// Only what belongs to this rollout, such as `r-12`.
+    pub rollout: Option<String>,
+}

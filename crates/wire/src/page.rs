@@ -24,3 +24,12 @@ pub struct PageQuery {
     /// The `next` of the page before.
     pub cursor: Option<String>,
 }
+
+/// What a count takes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct SelectQuery {
+    /// Which rows; all if left out.
+    pub select: Option<String>,
+}

@@ -1,11 +1,26 @@
-//! The operator API.
+//! The operator API under `/api/v1`.
 
-use std::sync::Arc;
+mod accounts;
+mod actions;
+mod artifacts;
+mod audit;
+mod auth;
+mod body;
+mod channels;
+mod create;
+mod devices;
+mod etag;
+mod events;
+mod page;
+mod problem;
+mod projects;
+mod releases;
+mod rollouts;
+mod routes;
+mod session;
+mod show;
+mod spec;
+mod tokens;
+mod uploads;
 
-use axum::Router;
-
-use crate::App;
-
-pub fn routes(app: &Arc<App>) -> Router {
-    Router::new().with_state(app.clone())
-}
+pub use routes::{openapi, routes};

@@ -1,0 +1,75 @@
+//! Which person or service calls?
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use muster_domain::{Actor, Permission};
+use muster_store::StoreError;
+use muster_trust::secret;
+use muster_vocab::{AccountId, ProjectId, Timestamp, TokenId};
+
+use super::problem::Refusal;
+use crate::App;
+use crate::flow::FlowError;
+
+/// A token's last use is written down at most this often.
+const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
+
+/// A caller whose token was found and has not expired.
+#[derive(Debug, Clone)]
+pub(super) struct Operator {
+    pub actor: Actor,
+    pub account: AccountId,
+    pub token: TokenId,
+    pub expires_at: Timestamp,
+}
+
+impl Operator {
+    pub(super) fn project(&self) -> ProjectId {
+        self.actor.project()
+    }
+
+    /// Reading needs a permission too.
+    pub(super) fn may_read(&self) -> Result<(), Refusal> {
+        self.actor.may(Permission::Read).map_err(|refused| FlowError::from(refused).into())
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Operator {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
+        app.counters.api_requests.fetch_add(1, Ordering::Relaxed);
+        let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = shown
+            .and_then(|shown| shown.split_once(' '))
+            .filter(|(kind, _)| kind.eq_ignore_ascii_case("Bearer"))
+            .map(|(_, token)| token.trim().to_owned());
+        let Some(token) = token else {
+            return Err(Refusal::unauthenticated("unauthenticated", "send a token: Authorization: Bearer muster_…"));
+        };
+        let digest = secret::digest(&token);
+        let now = app.now();
+        let found = app.read::<_, StoreError>(move |view| view.token_by_digest(&digest)).await?;
+        let Some(token) = found else {
+            return Err(Refusal::unauthenticated("unauthenticated", "the token is unknown: log in again"));
+        };
+        if token.expires_at <= now {
+            return Err(Refusal::unauthenticated("token_expired", "the token has expired: log in again"));
+        }
+        if token.last_used_at.is_none_or(|at| now.since(at) >= USE_NOTED_EVERY) {
+            app.write::<_, StoreError>(move |tx| tx.save_token_use(token.project, token.id, now)).await?;
+        }
+        let actor = Actor::Account {
+            id: token.account,
+            name: token.account_name,
+            project: token.project,
+            permissions: token.permissions,
+        };
+        Ok(Self { actor, account: token.account, token: token.id, expires_at: token.expires_at })
+    }
+}

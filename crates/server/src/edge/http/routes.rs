@@ -1,0 +1,144 @@
+//! Every address of the operator API, and the document that describes them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::get;
+use muster_trust::secret;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes as documented;
+
+use super::problem::Refusal;
+use super::{
+    accounts, actions, artifacts, audit, channels, devices, events, projects, releases, rollouts, session, tokens,
+    uploads,
+};
+use crate::App;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Muster operator API", description = "Fleets, releases and rollouts. Lists are paged by cursor and filtered by selectors; refusals are problem documents (RFC 9457)."),
+    components(schemas(muster_wire::Problem)),
+    modifiers(&Bearer),
+    security(("bearer" = []))
+)]
+struct Document;
+
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        document.components.get_or_insert_default().add_security_scheme("bearer", scheme);
+    }
+}
+
+fn api() -> OpenApiRouter<Arc<App>> {
+    let routes = OpenApiRouter::new()
+        .routes(documented!(session::login))
+        .routes(documented!(session::logout))
+        .routes(documented!(session::whoami))
+        .routes(documented!(session::change_password))
+        .routes(documented!(projects::get, projects::patch))
+        .routes(documented!(projects::new_gateway_token, projects::delete_gateway_token))
+        .routes(documented!(accounts::list, accounts::post))
+        .routes(documented!(accounts::delete))
+        .routes(documented!(tokens::list, tokens::post))
+        .routes(documented!(tokens::delete))
+        .routes(documented!(devices::list, devices::post))
+        .routes(documented!(devices::count))
+        .routes(documented!(devices::accept_many))
+        .routes(documented!(devices::reject_many))
+        .routes(documented!(devices::get, devices::patch, devices::delete))
+        .routes(documented!(devices::accept))
+        .routes(documented!(devices::reject))
+        .routes(documented!(devices::token))
+        .routes(documented!(devices::request_attributes))
+        .routes(documented!(devices::put_auto_confirm, devices::delete_auto_confirm))
+        .routes(documented!(devices::why))
+        .routes(documented!(devices::timeline));
+    let routes = routes
+        .routes(documented!(uploads::post))
+        .routes(documented!(uploads::get, uploads::patch, uploads::delete))
+        .routes(documented!(artifacts::list))
+        .routes(documented!(artifacts::get, artifacts::delete))
+        .routes(documented!(artifacts::content))
+        .routes(documented!(releases::list, releases::post))
+        .routes(documented!(releases::get, releases::delete))
+        .routes(documented!(releases::publish))
+        .routes(documented!(releases::yank))
+        .routes(documented!(channels::list))
+        .routes(documented!(channels::get, channels::put, channels::delete))
+        .routes(documented!(rollouts::list, rollouts::post))
+        .routes(documented!(rollouts::get, rollouts::delete))
+        .routes(documented!(rollouts::start))
+        .routes(documented!(rollouts::approve))
+        .routes(documented!(rollouts::deny))
+        .routes(documented!(rollouts::pause))
+        .routes(documented!(rollouts::resume))
+        .routes(documented!(rollouts::abort))
+        .routes(documented!(rollouts::roll_back))
+        .routes(documented!(rollouts::next_wave))
+        .routes(documented!(rollouts::retry));
+    let routes = routes
+        .routes(documented!(actions::list))
+        .routes(documented!(actions::get))
+        .routes(documented!(actions::reports))
+        .routes(documented!(actions::cancel))
+        .routes(documented!(actions::force))
+        .routes(documented!(audit::list))
+        .routes(documented!(audit::verify))
+        .routes(documented!(events::stream));
+    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes)
+}
+
+/// The OpenAPI 3.1 document, as served and as kept in docs/openapi.json.
+#[must_use]
+pub fn openapi() -> String {
+    let (_, document) = api().split_for_parts();
+    document.to_pretty_json().unwrap_or_default()
+}
+
+pub fn routes(app: &Arc<App>) -> Router {
+    let (routes, _) = api().split_for_parts();
+    let document: &'static str = openapi().leak();
+    let serve_document = get(async move || ([(header::CONTENT_TYPE, "application/json")], document));
+    routes
+        .route("/api/v1/openapi.json", serve_document)
+        .route("/api/v1/{*rest}", axum::routing::any(nothing))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(headers))
+        .with_state(app.clone())
+}
+
+async fn nothing() -> Refusal {
+    Refusal::not_found("there is nothing under this address; /api/v1/openapi.json lists what is")
+}
+
+async fn wrong_method() -> Refusal {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "this address does not take this method")
+}
+
+/// What every answer of the API carries.
+async fn headers(request: Request, next: Next) -> Response {
+    const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    const REQUEST_ID_CHARS_MAX: usize = 128;
+    let given = request.headers().get(REQUEST_ID).filter(|id| id.len() <= REQUEST_ID_CHARS_MAX).cloned();
+    let made = || secret::random_hex(8).ok().and_then(|id| HeaderValue::try_from(id).ok());
+    let id = given.or_else(made);
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if let Some(id) = id {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
