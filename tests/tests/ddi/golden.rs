@@ -19,14 +19,14 @@ fn redacted(field: &Field, answer: &Answer, action: i64) -> Value {
 
 fn redact(value: &mut Value, origin: &str, action: i64) {
     match value {
-        Value::String(text) => *text = redact_text(text, origin, action),
+        Value::String(text) => *text = redact_link(text, origin, action),
         Value::Array(items) => items.iter_mut().for_each(|item| redact(item, origin, action)),
         Value::Object(members) => {
             for (key, member) in members {
-                if key == "activatedAt" && member.is_number() {
-                    *member = json!("TIME");
-                } else {
-                    redact(member, origin, action);
+                match key.as_str() {
+                    "activatedAt" if member.is_number() => *member = json!("TIME"),
+                    "id" | "stopId" if *member == json!(action.to_string()) => *member = json!("ID"),
+                    _ => redact(member, origin, action),
                 }
             }
         }
@@ -34,10 +34,7 @@ fn redact(value: &mut Value, origin: &str, action: i64) {
     }
 }
 
-fn redact_text(text: &str, origin: &str, action: i64) -> String {
-    if text == action.to_string() {
-        return "ID".into();
-    }
+fn redact_link(text: &str, origin: &str, action: i64) -> String {
     let Some(path) = text.strip_prefix(origin) else { return text.to_owned() };
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let mut segments: Vec<String> = path.split('/').map(str::to_owned).collect();

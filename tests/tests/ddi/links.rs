@@ -20,7 +20,7 @@ fn the_polling_interval_has_eight_characters() {
         assert_eq!(sleep(&field.device), text);
     }
     for seconds in [0, 86_400] {
-        let _ = field.admin().patch("/project", &json!({ "poll_interval_s": seconds })).expect(422);
+        let _ = field.admin().patch("/project", &json!({ "poll_interval_s": seconds })).expect(400);
     }
 }
 
