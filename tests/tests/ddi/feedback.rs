@@ -149,13 +149,14 @@ fn long_and_many_messages_are_cut_not_refused() {
 fn a_thousand_reports_are_enough_but_the_last_word_is_always_heard() {
     let field = Field::new();
     let offer = field.running("1");
-    let mut statuses = Vec::new();
-    for _ in 0..1001 {
-        statuses.push(field.device.report("deploymentBase", offer.action, ("proceeding", "none")).status);
-    }
-    let taken = statuses.iter().filter(|status| **status == 200).count();
+    let report = || field.device.report("deploymentBase", offer.action, ("proceeding", "none")).status;
+    // Eight at a time, because each waits for the disk.
+    let taken: usize = std::thread::scope(|scope| {
+        let eight = [(); 8].map(|()| scope.spawn(|| (0..125).filter(|_| report() == 200).count()));
+        eight.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
     assert!((990..=1000).contains(&taken), "{taken} were taken");
-    assert_eq!(statuses.last(), Some(&429));
+    assert_eq!(report(), 429);
     let _ = field.device.report("deploymentBase", offer.action, ("closed", "success")).expect(200);
     assert_eq!(field.state_of(offer.action), "finished");
 }
