@@ -1,1 +1,62 @@
-fn main() {}
+//! The project's routines: each is one word after `cargo xtask`.
+
+mod figure;
+mod parts;
+mod process;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Muster's routines")]
+struct Arguments {
+    #[command(subcommand)]
+    routine: Routine,
+}
+
+#[derive(Debug, Subcommand)]
+enum Routine {
+    /// Build Muster and show a fleet of simulated devices being updated.
+    Demo(Demo),
+    Test(test::Test),
+    Tidy(tidy::Tidy),
+    /// Write docs/limits.md from the limits in the code.
+    Limits,
+}
+
+#[derive(Debug, clap::Args)]
+struct Demo {
+    /// What `muster demo` gets, as --exit.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+impl Demo {
+    fn run(self) -> anyhow::Result<()> {
+        process::run(&mut process::cargo(&["build", "--package", "muster"]))?;
+        process::become_program(process::command("target/debug/muster").arg("demo").args(self.arguments))
+    }
+}
+
+fn main() -> ExitCode {
+    let routine = Arguments::parse().routine;
+    match run(routine) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(routine: Routine) -> anyhow::Result<()> {
+    match routine {
+        Routine::Demo(demo) => demo.run(),
+        Routine::Test(test) => test.run(),
+        Routine::Tidy(tidy) => tidy.run(),
+        Routine::Limits => tidy::write_limits(),
+    }
+}

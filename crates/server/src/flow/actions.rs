@@ -5,7 +5,7 @@
 
 use muster_domain::action::{self, Action, ActionState, CancelSaid, EndReason, Input, Progress, Said};
 use muster_domain::device::Installed;
-use muster_domain::rollout::{self, step::Move};
+use muster_domain::rollout::step::{self as rollout, Move};
 use muster_domain::window::WindowState;
 use muster_domain::{Actor, Permission, turn};
 use muster_store::Tx;
@@ -14,7 +14,8 @@ use muster_store::events::NewEvent;
 use muster_vocab::{ActionId, DeviceId, ProjectId, RolloutId, Timestamp, limit};
 use serde_json::json;
 
-use super::{FlowError, audit};
+use super::audit;
+use super::error::FlowError;
 
 /// A device's word on one of its actions.
 #[derive(Debug, Clone)]

@@ -146,7 +146,7 @@ async fn note_download(app: &Arc<App>, of: ((ProjectId, DeviceId), ModuleId), na
         {
             history(tx, now, project, action, text)?;
         }
-        Ok::<_, crate::flow::FlowError>(())
+        Ok::<_, crate::flow::error::FlowError>(())
     })
     .await?;
     Ok(())

@@ -8,7 +8,7 @@ use muster_store::StoreError;
 use serde::Serialize;
 use tracing::error;
 
-use crate::flow::FlowError;
+use crate::flow::error::FlowError;
 
 #[derive(Debug)]
 pub(super) enum Refusal {
