@@ -84,6 +84,10 @@ impl IntoResponse for Refusal {
             Self::Busy => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
             }
+            // The rest of the body is not read, so the connection can't be used again.
+            Self::TooLarge => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Self::Unauthenticated => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("TargetToken, GatewayToken"));
             }

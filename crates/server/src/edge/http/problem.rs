@@ -76,6 +76,10 @@ impl IntoResponse for Refusal {
             field,
         };
         let mut response = (status, Json(problem)).into_response();
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            // The rest of the body is not read, so the connection can't be used again.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Some((name, value)) = extra {
             response.headers_mut().insert(name, value);
