@@ -4,7 +4,7 @@ use muster_vocab::Timestamp;
 
 use crate::action::{Action, ActionState, EndReason, Push};
 use crate::device::{Device, DeviceState};
-use crate::rollout::{Phase, Rollout, text};
+use crate::rollout::{Phase, Rollout, WaveState, text};
 use crate::window::WindowState;
 
 /// One action with what surrounds it.
@@ -91,7 +91,12 @@ fn scheduled(name: &str, case: &Case, now: Timestamp) -> Reason {
     let number = case.action.wave + 1;
     let rollout = &case.rollout;
     let state = text::describe(rollout, now);
+    let is_open = rollout.waves[usize::from(case.action.wave)].state != WaveState::Waiting;
     match rollout.phase {
+        Phase::Running { .. } if is_open => plain(
+            "waits_for_turn",
+            format!("{name} is in wave {number} of {}, which is just being opened.", rollout.id),
+        ),
         Phase::Paused { .. } => {
             plain("waits_for_person", format!("{name} is in wave {number} of {}. {state}", rollout.id))
         }
@@ -154,6 +159,17 @@ fn finished(device: &Device, case: &Case) -> Reason {
             "rolled_back",
             format!("{name} was brought back to {release}. {}", text::describe(&case.rollout, Timestamp(0))),
         ),
+        (Phase::RollingBack { why } | Phase::RolledBack { why, .. }, false)
+            if case.action.installed && case.action.previous.is_none() =>
+        {
+            plain(
+                "cannot_go_back",
+                format!(
+                    "{name} took {release} and keeps it, because nothing is known of what it ran before; the rollout was rolled back: {}.",
+                    text::back_reason(why)
+                ),
+            )
+        }
         (Phase::RollingBack { why } | Phase::RolledBack { why, .. }, false) if case.action.installed => plain(
             "took_before_rollback",
             format!("{name} took {release} (before: {from}); the rollout was rolled back: {}.", text::back_reason(why)),

@@ -35,15 +35,13 @@ pub fn judge(spec: &WaveSpec, wave: &Wave, now: Timestamp) -> Verdict {
     if failed > allowed {
         return Verdict::TooMany { failed, allowed };
     }
-    let needed = needed(spec, wave.counts);
-    if wave.counts.succeeded() < needed {
-        return match wave.counts.open() {
-            0 if failed + wave.counts.succeeded() > 0 && !is_forgiven(wave) => {
-                Verdict::TooFew { succeeded: wave.counts.succeeded(), needed }
-            }
-            0 => Verdict::Passed,
-            _ => Verdict::Undecided,
-        };
+    let (succeeded, needed) = (wave.counts.succeeded(), needed(spec, wave.counts));
+    match wave.counts.open() {
+        0 if succeeded < needed && !is_forgiven(wave) => return Verdict::TooFew { succeeded, needed },
+        // What a person has gone on in spite of soaks and waits for a hand like what is good enough.
+        0 => {}
+        _ if succeeded < needed => return Verdict::Undecided,
+        _ => {}
     }
     let until = wave.met_at.unwrap_or(now).plus(spec.soak());
     match spec.advance {
@@ -71,6 +69,12 @@ pub fn needed(spec: &WaveSpec, counts: Counts) -> u32 {
         Threshold::Count(count) => count.min(counts.counted()),
         Threshold::Percent(percent) => share_up(counts.counted(), percent),
     }
+}
+
+/// Have too few succeeded yet?
+#[must_use]
+pub fn is_short(spec: &WaveSpec, counts: Counts) -> bool {
+    counts.succeeded() < needed(spec, counts)
 }
 
 /// Has every device of the wave ended?
@@ -163,6 +167,16 @@ mod tests {
     #[test]
     fn a_wave_without_devices_passes() {
         assert_eq!(judge(&spec(Threshold::Percent(95), Threshold::Count(0)), &wave(0, 0, 0), T0), Verdict::Passed);
+    }
+
+    #[test]
+    fn going_on_in_spite_of_failures_skips_neither_the_soak_nor_the_hand() {
+        let soaking = WaveSpec { soak_s: 60, ..spec(Threshold::Percent(95), Threshold::Count(0)) };
+        let forgiven = Wave { forgiven: 3, ..wave(10, 3, 0) };
+        let until = T0.plus(Duration::from_secs(60));
+        assert_eq!(judge(&soaking, &forgiven, T0), Verdict::Soaking { until });
+        let by_hand = WaveSpec { soak_s: 0, advance: Advance::Manual, ..soaking };
+        assert_eq!(judge(&by_hand, &forgiven, T0), Verdict::ByHand);
     }
 
     #[test]

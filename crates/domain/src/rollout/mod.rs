@@ -7,6 +7,7 @@ use crate::action::ActionState;
 
 pub mod divide;
 pub mod gate;
+mod order;
 pub mod spec;
 pub mod step;
 pub mod text;

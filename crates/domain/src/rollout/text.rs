@@ -3,7 +3,8 @@
 use muster_vocab::Timestamp;
 
 use super::gate::{self, Verdict};
-use super::{BackReason, PauseReason, Phase, Rollout};
+use super::{Advance, BackReason, PauseReason, Phase, Rollout};
+use crate::action::ActionState;
 
 /// One sentence or two: where it stands, and what would move it.
 #[must_use]
@@ -63,6 +64,9 @@ fn running(rollout: &Rollout, at: u16, now: Timestamp) -> String {
         };
     }
     match gate::judge(spec, wave, now) {
+        Verdict::Soaking { until } if spec.advance == Advance::Manual => {
+            format!("{progress}. Soaks until {until}, then open wave {} by hand with next-wave.", number + 1)
+        }
         Verdict::Soaking { until } => format!("{progress}. Soaks until {until}, then wave {} opens.", number + 1),
         Verdict::ByHand => format!("{progress}. Its gate is met: open wave {} by hand with next-wave.", number + 1),
         Verdict::Undecided | Verdict::Passed | Verdict::TooMany { .. } | Verdict::TooFew { .. } => {
@@ -80,7 +84,14 @@ fn rolled_back(rollout: &Rollout, why: &BackReason) -> String {
     } else {
         format!(" {failed} could not be brought back: look into them with why.")
     };
-    format!("Rolled back: {}. {back} of {total} devices are back on their previous release.{end}", back_reason(why))
+    let stayed = match rollout.sum(|wave| wave.counts.of(ActionState::Finished)).saturating_sub(total) {
+        0 => String::new(),
+        stayed => format!(
+            " {stayed} stay as they are: they ran the release before, have no previous one, or were moved on meanwhile."
+        ),
+    };
+    let why = back_reason(why);
+    format!("Rolled back: {why}. {back} of {total} devices are back on their previous release.{end}{stayed}")
 }
 
 fn back_counts(rollout: &Rollout) -> (u32, u32) {
