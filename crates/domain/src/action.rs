@@ -13,6 +13,8 @@ use std::time::Duration;
 use muster_vocab::{ActionId, DeviceId, ReleaseId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::window::{Window, WindowState};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionState {
@@ -208,7 +210,7 @@ pub enum Input {
     ForceCancel(EndReason),
     /// Soft becomes forced.
     Force,
-    /// `silent_at` has come. `until`: the window is closed and opens then, so silence is in order.
+    /// `silent_at` has come. `until`: silence is in order until then, as [`excused_until`] says.
     Silence {
         until: Option<Timestamp>,
     },
@@ -267,6 +269,19 @@ pub fn step(action: &Action, now: Timestamp, input: Input) -> Result<Action, Ref
     let changed_at = if next.state == action.state { action.changed_at } else { now };
     let revision = if next == *action { action.revision } else { action.revision + 1 };
     Ok(Action { changed_at, revision, ..next })
+}
+
+/// Silence is in order if the window was closed all the while: until it opens next.
+///
+/// An opening that passed without a word excuses nothing, or a device that an update broke would wait for ever
+/// behind a window shorter than the silence that counts.
+#[must_use]
+pub fn excused_until(action: &Action, window: Option<&Window>, now: Timestamp) -> Option<Timestamp> {
+    let heard_at = action.silent_at?.minus(action.silence);
+    match window?.state(heard_at) {
+        WindowState::Closed { opens_at } if opens_at > now => Some(opens_at),
+        WindowState::Closed { .. } | WindowState::Open { .. } => None,
+    }
 }
 
 fn refusal(state: ActionState, input: &Input) -> Refused {
@@ -555,6 +570,20 @@ pub(crate) mod tests {
         let next = step(&action(ActionState::Offered), T0, Input::Silence { until: Some(opens_at) }).unwrap();
         assert_eq!(next.state, ActionState::Offered);
         assert_eq!(next.silent_at, Some(opens_at.plus(limit::ACTION_SILENCE_DEFAULT)));
+    }
+
+    #[test]
+    fn a_window_that_opened_meanwhile_excuses_no_silence() {
+        // T0 is a Wednesday, 11:06 UTC.
+        let window = Window::parse("sat 02:00-05:00 UTC").unwrap();
+        let hours = |count: u64| T0.plus(Duration::from_secs(count * 3600));
+        let offered = Action { silent_at: Some(hours(24)), ..action(ActionState::Offered) };
+        let opens_at = excused_until(&offered, Some(&window), hours(24)).unwrap();
+        let deferred = step(&offered, hours(24), Input::Silence { until: Some(opens_at) }).unwrap();
+        let again_at = deferred.silent_at.unwrap();
+        assert!(matches!(window.state(again_at), WindowState::Closed { .. }));
+        assert_eq!(excused_until(&deferred, Some(&window), again_at), None);
+        assert_eq!(excused_until(&offered, None, hours(24)), None);
     }
 
     #[test]

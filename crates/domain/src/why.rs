@@ -61,7 +61,8 @@ fn explain_case(device: &Device, cases: &[Case], case: &Case, now: Timestamp) ->
         ActionState::Scheduled => scheduled(name, case, now),
         ActionState::Queued => queued(name, cases, case),
         ActionState::AwaitingConfirmation => {
-            plain("waits_for_consent", format!("{name} (or its user) has to consent to {release} first."))
+            let lost = lost_unless_heard(&case.action);
+            plain("waits_for_consent", format!("{name} (or its user) has to consent to {release} first.{lost}"))
         }
         ActionState::Offered | ActionState::Running => on_offer(device, case, now),
         ActionState::Canceling => {
@@ -119,8 +120,16 @@ fn queued(name: &str, cases: &[Case], case: &Case) -> Reason {
     }
 }
 
+fn lost_unless_heard(action: &Action) -> String {
+    action.silent_at.map_or_else(String::new, |at| format!(" It counts as failed if it says nothing until {at}."))
+}
+
 fn on_offer(device: &Device, case: &Case, now: Timestamp) -> Reason {
-    let (name, release) = (&device.name, &case.release);
+    let name = &device.name;
+    let release = match case.action.rollback {
+        true => format!("{} (the way back)", case.release),
+        false => case.release.clone(),
+    };
     let window = case.rollout.spec.window.as_ref();
     if let Some(WindowState::Closed { opens_at }) = window.map(|window| window.state(now)) {
         let window = window.map(ToString::to_string).unwrap_or_default();
@@ -133,10 +142,7 @@ fn on_offer(device: &Device, case: &Case, now: Timestamp) -> Reason {
         };
     }
     let seen = device.last_seen.map_or_else(|| "never".into(), |at| at.to_string());
-    let lost = case
-        .action
-        .silent_at
-        .map_or_else(String::new, |at| format!(" It counts as failed if it says nothing until {at}."));
+    let lost = lost_unless_heard(&case.action);
     if case.action.state == ActionState::Running {
         let progress = case.action.progress.map_or_else(String::new, |p| format!(" ({} of {})", p.done, p.of));
         return plain("installing", format!("{name} works on {release}{progress}.{lost}"));

@@ -32,7 +32,7 @@ pub fn describe(rollout: &Rollout, now: Timestamp) -> String {
         Phase::RolledBack { why, .. } => rolled_back(rollout, why),
         Phase::Aborting { by } => {
             let open = rollout.sum(|wave| wave.counts.open());
-            format!("Aborted by {by}; {open} devices have not stopped yet.")
+            format!("Aborted by {by}. Not stopped yet: {}.", devices(open))
         }
         Phase::Aborted { by, .. } => format!("Aborted by {by}."),
         Phase::Finished { .. } => {
@@ -59,7 +59,7 @@ fn running(rollout: &Rollout, at: u16, now: Timestamp) -> String {
         let earlier = rollout.sum(|wave| wave.counts.open()) - wave.counts.open();
         return match (wave.counts.open(), earlier, rollout.spec.dynamic) {
             (0, 0, true) => format!("{progress}. Waits for devices that match later."),
-            (0, open, _) => format!("{progress}. Waits for {open} devices of earlier waves."),
+            (0, open, _) => format!("{progress}. Waits for {} of earlier waves.", devices(open)),
             (open, _, _) => format!("{progress}, {open} to go."),
         };
     }
@@ -94,6 +94,10 @@ fn rolled_back(rollout: &Rollout, why: &BackReason) -> String {
     format!("Rolled back: {why}. {back} of {total} devices are back on their previous release.{end}{stayed}")
 }
 
+fn devices(count: u32) -> String {
+    if count == 1 { "1 device".into() } else { format!("{count} devices") }
+}
+
 fn back_counts(rollout: &Rollout) -> (u32, u32) {
     (rollout.sum(|wave| wave.back.succeeded()), rollout.sum(|wave| wave.back.total()))
 }
@@ -102,6 +106,9 @@ fn back_counts(rollout: &Rollout) -> (u32, u32) {
 pub fn pause_reason(why: &PauseReason) -> String {
     match why {
         PauseReason::Person(by) => format!("by {by}"),
+        PauseReason::TooMany { wave, failed, allowed } if failed <= allowed => {
+            format!("too many had failed in wave {}; now {failed} have, {allowed} allowed", wave + 1)
+        }
         PauseReason::TooMany { wave, failed, allowed } => too_many(*wave, *failed, *allowed),
         PauseReason::TooFew { wave, succeeded, needed } => too_few(*wave, *succeeded, *needed),
     }

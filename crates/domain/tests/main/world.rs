@@ -1,0 +1,465 @@
+//! What would the server do? Its flows and workers on maps instead of tables, in bounded batches.
+
+use std::collections::BTreeMap;
+
+use muster_domain::action::{self, Action, ActionState, CancelSaid, EndReason, Input, Push, Said};
+use muster_domain::device::{Device, Installed};
+use muster_domain::rollout::divide::{Candidate, divide};
+use muster_domain::rollout::step::{Move, waiting_waves};
+use muster_domain::rollout::{self, Effect, Person, Phase, Rollout, Spec, Take, WaveState};
+use muster_domain::why::{self, Case, Reason};
+use muster_domain::{DeviceState, standing, turn};
+use muster_vocab::{AccountId, ActionId, DeviceId, ReleaseId, RolloutId, Timestamp};
+
+use crate::referee::Referee;
+
+pub const T0: Timestamp = Timestamp(1_795_000_000_000);
+
+/// A device took a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Installation {
+    pub device: DeviceId,
+    pub action: ActionId,
+    pub release: ReleaseId,
+    /// What ran before.
+    pub before: Option<ReleaseId>,
+    /// It was neither lost nor being canceled.
+    pub in_order: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct World {
+    pub now: Timestamp,
+    pub devices: BTreeMap<DeviceId, Device>,
+    pub actions: BTreeMap<ActionId, Action>,
+    pub rollouts: BTreeMap<RolloutId, Rollout>,
+    pub outbox: Vec<(RolloutId, Effect)>,
+    pub installations: Vec<Installation>,
+    pub referee: Referee,
+    /// Work done per effect before it is put off.
+    pub batch: usize,
+}
+
+pub fn person(id: i64, name: &str) -> Person {
+    Person { id: AccountId(id), name: name.into() }
+}
+
+impl World {
+    pub fn new(devices: i64, batch: usize) -> Self {
+        let mut world = Self {
+            now: T0,
+            devices: BTreeMap::new(),
+            actions: BTreeMap::new(),
+            rollouts: BTreeMap::new(),
+            outbox: Vec::new(),
+            installations: Vec::new(),
+            referee: Referee::default(),
+            batch,
+        };
+        for _ in 0..devices {
+            world.add_device(Some(ReleaseId(1)));
+        }
+        world
+    }
+
+    pub fn add_device(&mut self, runs: Option<ReleaseId>) -> DeviceId {
+        let id = DeviceId(i64::try_from(self.devices.len()).expect("few devices") + 1);
+        let device = Device {
+            id,
+            name: format!("device {}", id.0),
+            state: DeviceState::Accepted,
+            labels: BTreeMap::new(),
+            attributes: BTreeMap::new(),
+            installed: runs.map(|release| Installed { release, action: ActionId(0) }),
+            attributes_requested: false,
+            auto_confirm: None,
+            poll_interval_s: 300,
+            last_seen: None,
+            created_at: self.now,
+            revision: 1,
+        };
+        self.devices.insert(id, device);
+        id
+    }
+
+    pub fn add_rollout(&mut self, release: ReleaseId, spec: Spec, author: Person) -> RolloutId {
+        let id = RolloutId(i64::try_from(self.rollouts.len()).expect("few rollouts") + 1);
+        let phase = match (spec.approval, spec.start) {
+            (true, _) => Phase::AwaitingApproval,
+            (false, true) => Phase::Ready,
+            (false, false) => Phase::Draft,
+        };
+        let rollout = Rollout {
+            id,
+            name: id.to_string(),
+            release,
+            waves: waiting_waves(spec.waves.len()),
+            spec,
+            phase,
+            retry_of: None,
+            author,
+            approved_by: None,
+            created_at: self.now,
+            started_at: None,
+            revision: 1,
+        };
+        self.rollouts.insert(id, rollout);
+        self.tell(id, rollout::Input::Tick).expect("time may always pass");
+        id
+    }
+
+    pub fn tell(&mut self, id: RolloutId, input: rollout::Input) -> Result<(), rollout::Refused> {
+        let before = &self.rollouts[&id];
+        let (after, effects) = rollout::step(before, self.now, input.clone())?;
+        self.referee.watch(self.now, &input, (before, &after), &self.actions);
+        self.rollouts.insert(id, after);
+        for effect in effects {
+            self.emit(id, effect);
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self, id: RolloutId, effect: Effect) {
+        if !self.outbox.contains(&(id, effect)) {
+            self.outbox.push((id, effect));
+        }
+    }
+
+    /// One step of an action, and all that moves with it.
+    pub fn advance(&mut self, id: ActionId, input: Input) -> Result<Action, action::Refused> {
+        let before = self.actions[&id].clone();
+        let next = action::step(&before, self.now, input)?;
+        self.actions.insert(id, next.clone());
+        if next.state == before.state {
+            return Ok(next);
+        }
+        if next.installed && !before.installed {
+            let (device, release) = (next.device, next.release);
+            let (before, in_order) = (self.runs(device), before.state == ActionState::Running);
+            self.installations.push(Installation { device, action: id, release, before, in_order });
+            let unit = self.devices.get_mut(&device).expect("actions have devices");
+            unit.installed = Some(Installed { release, action: id });
+        }
+        let moved = Move { wave: next.wave, back: next.rollback, from: before.state, to: next.state, count: 1 };
+        self.tell(next.rollout, rollout::Input::Moved(moved)).expect("a move is always counted");
+        if next.state == ActionState::Running {
+            self.supersede(&next);
+        }
+        Ok(next)
+    }
+
+    /// Whoever works on a newer action has given up the ones whose cancel was pending.
+    fn supersede(&mut self, newer: &Action) {
+        let pending: Vec<ActionId> = self
+            .open_of(newer.device)
+            .iter()
+            .filter(|other| other.id != newer.id && other.state == ActionState::Canceling)
+            .map(|other| other.id)
+            .collect();
+        for id in pending {
+            self.advance(id, Input::ForceCancel(EndReason::Superseded)).expect("an open action may be ended");
+        }
+    }
+
+    pub fn open_of(&self, device: DeviceId) -> Vec<Action> {
+        let of_device = |action: &&Action| action.device == device && !action.state.is_terminal();
+        self.actions.values().filter(of_device).cloned().collect()
+    }
+
+    fn runs(&self, device: DeviceId) -> Option<ReleaseId> {
+        self.devices[&device].installed.map(|installed| installed.release)
+    }
+
+    pub fn give_turn(&mut self, device: DeviceId) {
+        loop {
+            let open = self.open_of(device);
+            let turn = turn::of_device(&open);
+            if let Some(holder) = turn.step_back {
+                self.advance(holder, Input::Yield).expect("what is only offered can step back");
+            }
+            let Some(next) = turn.offer else { return };
+            let next = self.actions[&next].clone();
+            if let Some(end) = turn::instead_of_offer(&next, self.runs(device)) {
+                self.advance(next.id, end).expect("a queued action can end");
+                continue;
+            }
+            // What it runs now, not when its wave opened, is what it would go back to.
+            let previous = self.runs(device);
+            if !next.rollback {
+                self.actions.get_mut(&next.id).expect("it was just found").previous = previous;
+            }
+            let consent = next.confirmation && self.devices[&device].auto_confirm.is_none();
+            self.advance(next.id, Input::Offer { consent }).expect("a queued action can be offered");
+            return;
+        }
+    }
+
+    /// A word about an action from outside, and whose turn it is then.
+    pub fn word(&mut self, id: ActionId, input: Input) -> Result<Action, action::Refused> {
+        let before = self.actions[&id].clone();
+        let refused = matches!(input, Input::CancelReport(CancelSaid::Refused));
+        let after = self.advance(id, input)?;
+        if refused {
+            for other in self.open_of(after.device) {
+                if other.id != id && other.state.holds_device() && other.state != ActionState::Running {
+                    self.advance(other.id, Input::Yield).expect("what is only offered can step back");
+                }
+            }
+        }
+        if before.state.holds_device() && !after.state.holds_device() {
+            self.give_turn(after.device);
+        }
+        Ok(after)
+    }
+
+    /// The device reads its deployment, with the terms of this moment.
+    pub fn fetch(&mut self, id: ActionId) -> Result<Action, action::Refused> {
+        let action = &self.actions[&id];
+        let window = self.rollouts[&action.rollout].spec.window.as_ref();
+        let skip = !standing::terms(action.push, window, self.now).may_install();
+        self.word(id, Input::Fetch { skip })
+    }
+
+    pub fn say(&mut self, id: ActionId, said: Said) -> Result<Action, action::Refused> {
+        self.word(id, Input::Report { said, progress: None })
+    }
+
+    /// Lets time pass up to `until`, and looks whenever something is due.
+    pub fn pass(&mut self, until: Timestamp) {
+        for _ in 0..10_000 {
+            match self.next_due().filter(|due| *due <= until) {
+                Some(due) => self.look(due),
+                None => {
+                    self.now = self.now.max(until);
+                    return;
+                }
+            }
+        }
+        panic!("time stands still: something stays due for ever");
+    }
+
+    /// Starts, soaking, silence.
+    fn look(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        let due: Vec<RolloutId> =
+            self.rollouts.values().filter(|it| it.due_at().is_some_and(|at| at <= self.now)).map(|it| it.id).collect();
+        for id in due {
+            self.tell(id, rollout::Input::Tick).expect("time may always pass");
+        }
+        let silent = |action: &&Action| action.silent_at.is_some_and(|at| at <= self.now);
+        let silent: Vec<ActionId> = self.actions.values().filter(silent).map(|action| action.id).collect();
+        for id in silent {
+            let action = &self.actions[&id];
+            let until = action::excused_until(action, self.rollouts[&action.rollout].spec.window.as_ref(), self.now);
+            // Another one that was silent may have ended this one.
+            if self.actions[&id].silent_at.is_some_and(|at| at <= self.now) {
+                self.word(id, Input::Silence { until }).expect("it is silent");
+            }
+        }
+    }
+
+    /// The next moment at which time alone changes something.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let rollouts = self.rollouts.values().filter_map(Rollout::due_at);
+        self.actions.values().filter_map(|action| action.silent_at).chain(rollouts).min()
+    }
+
+    /// One batch of the oldest effect. `false`: there was none.
+    pub fn carry_out(&mut self) -> bool {
+        if self.outbox.is_empty() {
+            return false;
+        }
+        let (id, effect) = self.outbox.remove(0);
+        let more = match effect {
+            Effect::Fill => self.fill(id),
+            Effect::Open => self.open(id),
+            Effect::Cancel => self.cancel_some(id, &EndReason::RolloutAborted),
+            Effect::RollBack => self.roll_back_some(id),
+        };
+        if more {
+            self.emit(id, effect);
+        }
+        true
+    }
+
+    /// Works off the outbox.
+    pub fn settle(&mut self) {
+        for _ in 0..100_000 {
+            if !self.carry_out() {
+                return;
+            }
+        }
+        panic!("the outbox never empties: {:?}", self.outbox);
+    }
+
+    fn fill(&mut self, id: RolloutId) -> bool {
+        let rollout = self.rollouts[&id].clone();
+        if rollout.phase != Phase::Filling {
+            return false;
+        }
+        let left: Vec<Candidate> = self
+            .devices
+            .keys()
+            .filter(|device| !self.has_part(id, **device))
+            .map(|device| self.candidate(&rollout.spec, *device))
+            .collect();
+        let already: Vec<u32> = rollout.waves.iter().map(|wave| wave.counts.total()).collect();
+        let division = divide(id, &rollout.spec.waves, &left, &already);
+        for (device, wave) in division.iter().take(self.batch) {
+            self.put(&rollout, *device, *wave);
+        }
+        let more = division.len() > self.batch;
+        if !more {
+            self.tell(id, rollout::Input::Filled).expect("filling may end");
+        }
+        more
+    }
+
+    fn has_part(&self, rollout: RolloutId, device: DeviceId) -> bool {
+        self.actions.values().any(|action| action.rollout == rollout && action.device == device)
+    }
+
+    /// `odd` is the only selector here.
+    fn candidate(&self, spec: &Spec, device: DeviceId) -> Candidate {
+        let mut selected = 0;
+        for (at, wave) in spec.waves.iter().enumerate() {
+            if matches!(wave.take, Take::Select(_)) && device.0 % 2 == 1 {
+                selected |= 1 << at;
+            }
+        }
+        Candidate { device, selected }
+    }
+
+    fn put(&mut self, rollout: &Rollout, device: DeviceId, wave: u16) {
+        let action = self.new_action(rollout, device, wave);
+        self.actions.insert(action.id, action);
+        self.tell(rollout.id, rollout::Input::Joined { wave, count: 1 }).expect("devices may join");
+    }
+
+    fn new_action(&self, rollout: &Rollout, device: DeviceId, wave: u16) -> Action {
+        Action {
+            id: ActionId(i64::try_from(self.actions.len()).expect("few actions") + 1),
+            device,
+            rollout: rollout.id,
+            wave,
+            rollback: false,
+            release: rollout.release,
+            previous: self.runs(device),
+            priority: rollout.spec.priority,
+            push: rollout.spec.push,
+            confirmation: rollout.spec.confirmation,
+            silence: rollout.spec.silence(),
+            state: ActionState::Scheduled,
+            installed: false,
+            told_skip: false,
+            silent_at: None,
+            reason: None,
+            progress: None,
+            created_at: self.now,
+            changed_at: self.now,
+            revision: 1,
+        }
+    }
+
+    /// Devices that came later join running dynamic rollouts that are newer than anything they have.
+    pub fn join(&mut self) {
+        let dynamic: Vec<Rollout> = self
+            .rollouts
+            .values()
+            .filter(|it| it.spec.dynamic && matches!(it.phase, Phase::Running { .. }))
+            .cloned()
+            .collect();
+        for rollout in dynamic {
+            let last = u16::try_from(rollout.waves.len() - 1).expect("few waves");
+            let devices: Vec<DeviceId> = self.devices.keys().copied().collect();
+            for device in devices {
+                let newest = self.actions.values().filter(|it| it.device == device).map(|it| it.rollout).max();
+                if newest.is_none_or(|newest| newest < rollout.id) {
+                    self.put(&rollout, device, last);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, id: RolloutId) -> bool {
+        let rollout = &self.rollouts[&id];
+        let Phase::Running { .. } = rollout.phase else { return false };
+        let is_open = |wave: u16| matches!(rollout.waves[usize::from(wave)].state, WaveState::Open | WaveState::Passed);
+        let scheduled = |it: &&Action| it.rollout == id && it.state == ActionState::Scheduled && is_open(it.wave);
+        let batch: Vec<ActionId> = self.actions.values().filter(scheduled).take(self.batch).map(|it| it.id).collect();
+        for action in &batch {
+            let device = self.actions[action].device;
+            self.advance(*action, Input::Open).expect("a scheduled action can open");
+            self.give_turn(device);
+        }
+        !batch.is_empty()
+    }
+
+    fn cancel_some(&mut self, id: RolloutId, reason: &EndReason) -> bool {
+        let cancelable = |it: &&Action| {
+            it.rollout == id && !it.rollback && !it.state.is_terminal() && it.state != ActionState::Canceling
+        };
+        let batch: Vec<ActionId> = self.actions.values().filter(cancelable).take(self.batch).map(|it| it.id).collect();
+        for action in &batch {
+            // Its device's turn may have ended it meanwhile.
+            if !self.actions[action].state.is_terminal() {
+                self.word(*action, Input::Cancel(reason.clone())).expect("an open action can be canceled");
+            }
+        }
+        !batch.is_empty()
+    }
+
+    fn roll_back_some(&mut self, id: RolloutId) -> bool {
+        if self.cancel_some(id, &EndReason::RolloutRolledBack) {
+            return true;
+        }
+        let rollout = self.rollouts[&id].clone();
+        let Phase::RollingBack { .. } = rollout.phase else { return false };
+        let took = |it: &&Action| {
+            it.rollout == id
+                && !it.rollback
+                && it.installed
+                && it.previous.is_some()
+                && self.runs(it.device) == Some(it.release)
+                && !self
+                    .actions
+                    .values()
+                    .any(|other| other.rollout == id && other.device == it.device && other.rollback)
+        };
+        let batch: Vec<Action> = self.actions.values().filter(took).take(self.batch).cloned().collect();
+        for there in &batch {
+            let back = Action {
+                rollback: true,
+                release: there.previous.expect("only those were taken"),
+                previous: Some(there.release),
+                push: Push::Forced,
+                confirmation: false,
+                state: ActionState::Queued,
+                ..self.new_action(&rollout, there.device, there.wave)
+            };
+            self.actions.insert(back.id, back);
+            self.tell(id, rollout::Input::BackMade { wave: there.wave, count: 1 }).expect("the way back may begin");
+            self.give_turn(there.device);
+        }
+        if batch.is_empty() {
+            self.tell(id, rollout::Input::BackSettled).expect("the way back may settle");
+        }
+        !batch.is_empty()
+    }
+
+    pub fn explain(&self, device: DeviceId) -> Vec<Reason> {
+        let version = |release: ReleaseId| format!("fw@1.{}", release.0 - 1);
+        let mut of_device: Vec<&Action> = self.actions.values().filter(|it| it.device == device).collect();
+        of_device.sort_by_key(|it| (it.state.is_terminal(), std::cmp::Reverse(it.id)));
+        let cases: Vec<Case> = of_device
+            .into_iter()
+            .map(|it| Case {
+                action: it.clone(),
+                rollout: self.rollouts[&it.rollout].clone(),
+                release: version(it.release),
+                previous: it.previous.map(version),
+            })
+            .collect();
+        why::explain(&self.devices[&device], &cases, self.now)
+    }
+}
