@@ -98,10 +98,15 @@ impl Field {
         let is_last = matches!(said, Said::Succeeded | Said::Failed { .. });
         let answer = world.say(job, said.clone());
         if is_last {
-            // The answer may be lost on its way, and the device says it again.
-            let again = world.clone();
-            if world.say(job, said).is_err() {
-                assert_eq!(world.actions, again.actions, "what was refused changed something");
+            // The answer may be lost on its way, so the device says it again; or it changes its mind.
+            let before = world.clone();
+            let is_closed = matches!(before.actions[&job].state, ActionState::Finished | ActionState::Failed);
+            let words = Said::Failed { words: "on second thought".into() };
+            let again = if self.chance.percent(50) { said } else { words };
+            let second = world.say(job, again);
+            assert!(!is_closed || second.is_err(), "{job} was closed twice");
+            if second.is_err() {
+                assert_eq!(world.actions, before.actions, "what was refused changed something");
             }
         }
         if is_last || answer.is_err() {

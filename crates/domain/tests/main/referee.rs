@@ -37,6 +37,10 @@ impl Referee {
         let (before, after) = steps;
         check_counts(after, actions);
         check_approval(before, after);
+        if after.phase.has_ended() && !before.phase.has_ended() {
+            let open = |it: &&Action| it.rollout == after.id && !it.state.is_terminal();
+            assert_eq!(actions.values().find(open), None, "{} ended too early", after.id);
+        }
         let tallies: Vec<Tally> = (0..after.waves.len()).map(|at| tally(after.id, at, actions)).collect();
         if let (Input::Resume, Phase::Paused { why, .. }) = (input, &before.phase)
             && let PauseReason::TooMany { wave, .. } | PauseReason::TooFew { wave, .. } = why
@@ -104,6 +108,14 @@ pub fn check_devices(actions: &BTreeMap<ActionId, Action>, rollouts: &BTreeMap<R
             && let Some(other) = holders.insert(action.device, action.id)
         {
             panic!("{} and {other} both hold {}", action.id, action.device);
+        }
+        let mut others = actions.values().filter(|other| other.device == action.device);
+        if action.state == ActionState::Queued {
+            let holder = others.find(|other| other.state.holds_device());
+            let holder = holder.unwrap_or_else(|| panic!("{} waits for nothing", action.id));
+            let urgency = |it: &Action| (it.rollback, it.priority, std::cmp::Reverse(it.id));
+            let interruptible = holder.state != ActionState::Running;
+            assert!(!(interruptible && urgency(action) > urgency(holder)), "{} should go first", action.id);
         }
         let wave = &rollouts[&action.rollout].waves[usize::from(action.wave)];
         let untouched = matches!(action.state, ActionState::Scheduled | ActionState::Canceled);
