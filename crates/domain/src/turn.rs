@@ -31,6 +31,15 @@ pub fn of_device(open: &[Action]) -> Turn {
     }
 }
 
+/// Does this step of an action let another one have its turn?
+///
+/// Also when the device closed what it may not install yet: what is only on offer again can yield.
+#[must_use]
+pub fn is_due_after(before: ActionState, after: ActionState) -> bool {
+    let lets_go = before.holds_device() && !after.holds_device();
+    lets_go || (before == ActionState::Running && after == ActionState::Offered)
+}
+
 /// How an action ends whose turn has come when there is nothing left for it to do.
 ///
 /// A way back is only for a device that still runs what its rollout brought: one that another rollout has
@@ -84,6 +93,18 @@ mod tests {
         let back = Action { rollback: true, ..numbered(3, ActionState::Queued, 0) };
         let open = [numbered(1, ActionState::Queued, 1000), back];
         assert_eq!(of_device(&open).offer, Some(ActionId(3)));
+    }
+
+    #[test]
+    fn what_lets_go_or_can_yield_again_makes_room() {
+        use ActionState as S;
+        let due: Vec<_> = S::ALL
+            .iter()
+            .flat_map(|before| S::ALL.iter().map(move |after| (*before, *after)))
+            .filter(|(before, after)| is_due_after(*before, *after) && after.holds_device())
+            .collect();
+        assert_eq!(due, [(S::Running, S::Offered)]);
+        assert!(is_due_after(S::Running, S::Canceling) && !is_due_after(S::Canceling, S::Canceled));
     }
 
     #[test]

@@ -36,12 +36,8 @@ pub fn judge(spec: &WaveSpec, wave: &Wave, now: Timestamp) -> Verdict {
         return Verdict::TooMany { failed, allowed };
     }
     let (succeeded, needed) = (wave.counts.succeeded(), needed(spec, wave.counts));
-    match wave.counts.open() {
-        0 if succeeded < needed && !is_forgiven(wave) => return Verdict::TooFew { succeeded, needed },
-        // What a person has gone on in spite of soaks and waits for a hand like what is good enough.
-        0 => {}
-        _ if succeeded < needed => return Verdict::Undecided,
-        _ => {}
+    if !is_met(spec, wave) {
+        return if is_complete(wave) { Verdict::TooFew { succeeded, needed } } else { Verdict::Undecided };
     }
     let until = wave.met_at.unwrap_or(now).plus(spec.soak());
     match spec.advance {
@@ -71,10 +67,12 @@ pub fn needed(spec: &WaveSpec, counts: Counts) -> u32 {
     }
 }
 
-/// Have too few succeeded yet?
+/// Have enough succeeded, or has a person gone on in spite of those that failed?
+///
+/// Both soak and wait for a hand alike.
 #[must_use]
-pub fn is_short(spec: &WaveSpec, counts: Counts) -> bool {
-    counts.succeeded() < needed(spec, counts)
+pub fn is_met(spec: &WaveSpec, wave: &Wave) -> bool {
+    wave.counts.succeeded() >= needed(spec, wave.counts) || (is_complete(wave) && is_forgiven(wave))
 }
 
 /// Has every device of the wave ended?

@@ -153,6 +153,10 @@ fn count_move(rollout: &mut Rollout, now: Timestamp, moved: Move) -> Vec<Effect>
     let counts = if moved.back { &mut wave.back } else { &mut wave.counts };
     counts.take(moved.from, moved.count);
     counts.add(moved.to, moved.count);
+    // Success can be taken back: what was downloaded may fail to install. Soaking then starts again.
+    if !gate::is_met(&rollout.spec.waves[usize::from(moved.wave)], wave) {
+        wave.met_at = None;
+    }
     let open = rollout.sum(|wave| wave.counts.open() + wave.back.open());
     match &rollout.phase {
         Phase::Running { .. } => evaluate(rollout, now),
@@ -230,11 +234,7 @@ pub(super) fn evaluate(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
                 effects.extend(stop(rollout, wave, verdict));
                 break;
             }
-            // Success can be taken back: what was downloaded may fail to install. Soaking then starts again.
-            Verdict::Undecided => {
-                rollout.waves[usize::from(wave)].met_at = None;
-                break;
-            }
+            Verdict::Undecided => break,
         }
     }
     effects.dedup();
@@ -243,11 +243,7 @@ pub(super) fn evaluate(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
 
 /// Devices go on while it is paused. Whoever resumes has to see today's failures, because resuming forgives them.
 fn look_while_paused(rollout: &mut Rollout) {
-    let Phase::Paused { wave: newest, why } = &mut rollout.phase else { return };
-    let newest = usize::from(*newest);
-    if gate::is_short(&rollout.spec.waves[newest], rollout.waves[newest].counts) {
-        rollout.waves[newest].met_at = None;
-    }
+    let Phase::Paused { why, .. } = &mut rollout.phase else { return };
     match why {
         PauseReason::TooMany { wave, failed, .. } => *failed = rollout.waves[usize::from(*wave)].counts.failed(),
         PauseReason::TooFew { wave, succeeded, .. } => {

@@ -4,4 +4,5 @@ mod field;
 mod properties;
 mod referee;
 mod story;
+mod work;
 mod world;
