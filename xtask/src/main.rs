@@ -1,6 +1,8 @@
 //! The project's routines: each is one word after `cargo xtask`.
 
+mod bench;
 mod figure;
+mod loader;
 mod process;
 
 use clap::{Parser, Subcommand};
@@ -14,6 +16,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Routine {
+    /// Measure the release build and print figures.
+    Bench(bench::Bench),
     /// Build Muster and show a fleet of simulated devices being updated.
     Demo(Demo),
 }
@@ -34,6 +38,7 @@ impl Demo {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().routine {
+        Routine::Bench(bench) => bench.run(),
         Routine::Demo(demo) => demo.run(),
     }
 }
