@@ -143,8 +143,8 @@ impl Share<'_> {
 
 impl Connection {
     fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)
-            .with_context(|| format!("connecting to {address}"))?;
+        let stream =
+            TcpStream::connect_timeout(&address, ANSWER_TIMEOUT).with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true).context("setting up a connection")?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT)).context("setting up a connection")?;
         stream.set_write_timeout(Some(ANSWER_TIMEOUT)).context("setting up a connection")?;

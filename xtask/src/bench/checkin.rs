@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
+use super::fleet::{device, polls, register};
 use super::folder::Folder;
 use super::nginx::Nginx;
 use super::proc;
@@ -14,8 +15,6 @@ use crate::loader::{Answers, Length, Load, Requests};
 
 const DEVICES: usize = 100_000;
 const CONNECTIONS: usize = 64;
-/// More connections share one durable commit while devices register.
-const REGISTERING_CONNECTIONS: usize = 1000;
 const THREADS: usize = 1;
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Longer than the server's own period of writing down who was seen, so that its cost is part of the figure.
@@ -46,8 +45,8 @@ pub fn run() -> anyhow::Result<Vec<Figure>> {
     let server = Server::start(folder.path())?;
     let token = server.log_in()?.open_to_devices()?;
     eprintln!("registering {DEVICES} devices");
-    register(server.address, &token)?;
-    let polls = polls(server.address, &token);
+    register(server.address, &token, DEVICES)?;
+    let polls = polls(server.address, &token, DEVICES);
     eprintln!("polling for {} s", MEASURED.as_secs());
     let body = poll_body(server.address, &token)?;
     let muster = measure(server.address, server.pid(), &polls)?;
@@ -67,53 +66,8 @@ pub fn run() -> anyhow::Result<Vec<Figure>> {
         Figure::new("checkin_p99_ms", muster.answers.quantile_ms(0.99), "ms")
             .against("nginx", nginx.answers.quantile_ms(0.99)),
         Figure::new("checkin_memory_bytes_per_device", per_device, "B"),
-        Figure::new(
-            "checkin_disk_bytes_per_request",
-            muster.written_bytes as f64 / muster.answers.count as f64,
-            "B",
-        ),
+        Figure::new("checkin_disk_bytes_per_request", muster.written_bytes as f64 / muster.answers.count as f64, "B"),
     ])
-}
-
-/// The first poll makes a device known; its attributes are asked for until it has sent some.
-fn register(address: SocketAddr, token: &str) -> anyhow::Result<()> {
-    let firsts = polls(address, token);
-    let mut attributes = Requests::default();
-    for number in 0..DEVICES {
-        let body = r#"{"mode":"merge","data":{"hw":"x"}}"#;
-        attributes.push(&format!(
-            "PUT /default/controller/v1/{}/configData HTTP/1.1\r\nhost: {address}\r\n\
-             authorization: GatewayToken {token}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            device(number),
-            body.len()
-        ));
-    }
-    for requests in [&firsts, &attributes] {
-        let load = Load { address, connections: REGISTERING_CONNECTIONS, threads: 2, requests, length: Length::Once };
-        let answers = load.run().context("registering devices")?;
-        ensure!(answers.count == DEVICES, "{} of {DEVICES} devices were answered", answers.count);
-    }
-    Ok(())
-}
-
-fn polls(address: SocketAddr, token: &str) -> Requests {
-    let mut polls = Requests::default();
-    for number in 0..DEVICES {
-        polls.push(&poll(address, token, number));
-    }
-    polls
-}
-
-fn poll(address: SocketAddr, token: &str, number: usize) -> String {
-    format!(
-        "GET /default/controller/v1/{} HTTP/1.1\r\nhost: {address}\r\nauthorization: GatewayToken {token}\r\n\
-         accept: application/hal+json\r\n\r\n",
-        device(number)
-    )
-}
-
-fn device(number: usize) -> String {
-    format!("bench-{number:06}")
 }
 
 /// What a device is told that has nothing to do.

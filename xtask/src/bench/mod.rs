@@ -4,10 +4,14 @@
 //! in folders of their own and stopped afterwards.
 
 mod checkin;
+mod disk;
+mod fleet;
 mod folder;
 mod nginx;
+mod postgresql;
 mod proc;
 mod server;
+mod transitions;
 
 use clap::{Args, ValueEnum};
 
@@ -28,6 +32,8 @@ pub struct Bench {
 enum Name {
     /// Polls that change nothing, next to nginx.
     Checkin,
+    /// Durable changes of state, next to the bare disk and to PostgreSQL.
+    Transitions,
 }
 
 impl Bench {
@@ -37,6 +43,7 @@ impl Bench {
         for name in self.names {
             figures.extend(match name {
                 Name::Checkin => checkin::run()?,
+                Name::Transitions => transitions::run()?,
             });
         }
         figure::print(&figures, self.json)

@@ -94,6 +94,18 @@ impl Operator {
         answer.body_mut().read_json().with_context(|| format!("reading what {path} answered"))
     }
 
+    /// Sends all bytes of an upload.
+    pub fn append(&self, upload: &str, bytes: &str) -> anyhow::Result<()> {
+        let request = self.agent.patch(format!("{}/uploads/{upload}", self.base));
+        request
+            .header("authorization", &self.bearer)
+            .header("upload-offset", "0")
+            .content_type("application/octet-stream")
+            .send(bytes)
+            .context("uploading")?;
+        Ok(())
+    }
+
     /// Lets devices with the gateway token register themselves; returns that token.
     pub fn open_to_devices(&self) -> anyhow::Result<String> {
         self.agent
