@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::fleet::{device, register};
 use super::folder::Folder;
 use super::server::{Operator, Server, text, until};
-use super::{disk, postgresql};
+use super::{disk, postgresql, proc};
 use crate::figure::Figure;
 use crate::loader::{Length, Load, Requests};
 
@@ -26,7 +26,7 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(120);
 const PAGE_ROWS: usize = 500;
 
 pub fn run() -> anyhow::Result<Vec<Figure>> {
-    let changes = changes_per_s()?;
+    let (changes, changes_per_core) = changes_per_s()?;
     eprintln!("appending to a file");
     let appends = disk::appends_per_s()?;
     eprintln!("the same against PostgreSQL");
@@ -34,12 +34,14 @@ pub fn run() -> anyhow::Result<Vec<Figure>> {
     Ok(vec![
         Figure::new("transitions_per_s", changes, "1/s").against("raw_append", appends),
         Figure::new("transitions_per_s", changes, "1/s").against("postgresql", commits),
+        Figure::new("transitions_per_core_s", changes_per_core, "1/s"),
         Figure::new("raw_appends_per_s", appends, "1/s"),
         Figure::new("postgresql_commits_per_s", commits, "1/s"),
     ])
 }
 
-fn changes_per_s() -> anyhow::Result<f64> {
+/// Changes per second, and per second of the server's processor time.
+fn changes_per_s() -> anyhow::Result<(f64, f64)> {
     let folder = Folder::make("transitions")?;
     let server = Server::start(folder.path())?;
     let operator = server.log_in()?;
@@ -76,10 +78,13 @@ fn changes_per_s() -> anyhow::Result<f64> {
         };
         load.run()
     };
+    let cpu = proc::cpu(server.pid())?;
     let (fetched, reported) = (load(&fetches)?, load(&reports)?);
+    let cpu = proc::cpu(server.pid())?.saturating_sub(cpu);
     wait_for(&operator, &rollout, "finished")?;
     let elapsed = fetched.elapsed + reported.elapsed;
-    Ok((fetched.count + reported.count) as f64 / elapsed.as_secs_f64())
+    let changes = (fetched.count + reported.count) as f64;
+    Ok((changes / elapsed.as_secs_f64(), changes / cpu.as_secs_f64()))
 }
 
 /// Publishes a release of one small file and offers it to every device at once.
