@@ -1,5 +1,6 @@
 //! The project's routines: each is one word after `cargo xtask`.
 
+mod faults;
 mod figure;
 mod process;
 
@@ -16,6 +17,7 @@ struct Arguments {
 enum Routine {
     /// Build Muster and show a fleet of simulated devices being updated.
     Demo(Demo),
+    Faults(faults::Faults),
 }
 
 #[derive(Debug, clap::Args)]
@@ -35,5 +37,6 @@ impl Demo {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().routine {
         Routine::Demo(demo) => demo.run(),
+        Routine::Faults(faults) => faults.run(),
     }
 }
