@@ -17,7 +17,7 @@ use muster_sim::chance::Chance;
 use muster_sim::{Payload, journal};
 use muster_wire::rollout::RolloutState;
 
-use self::devices::Devices;
+use self::devices::{Devices, Fleet};
 use self::server::Server;
 use self::verdict::{Evidence, Verdict};
 use self::witness::Witness;
@@ -70,16 +70,15 @@ impl Faults {
         let payload = Payload { version: Some("1.1".to_owned()), install_ms: INSTALL_MS, ..Payload::default() };
         let release = world.publish(&payload, ARTIFACT_BYTES)?;
 
-        let fleet = devices::fleet(server.origin(), token, self.devices, self.seed);
-        let installs = server.scratch("installs.jsonl");
-        let devices = Devices::start(fleet, &installs);
+        let fleet = Fleet { devices: self.devices, seed: self.seed };
+        let mut devices = Devices::start(&program, &server, &token, fleet)?;
         let registered = self.registered(&world)?;
         let witness = Witness::start(world.clone());
         let rollout = world.roll_out(&release, &format!("name like \"{}*\"", devices::PREFIX), WAVES)?;
         eprintln!("rollout {} to {} devices in {WAVES} waves; killing the server now", rollout.id, self.devices);
 
         let kills = self.kill_again_and_again(&program, &mut server, &devices)?;
-        wait_for_the_end(&world, &rollout.id, &devices)?;
+        wait_for_the_end(&world, &rollout.id)?;
         let promised = witness.stop()?;
         let report = devices.stop()?;
 
@@ -88,13 +87,17 @@ impl Faults {
             devices: registered,
             actions: world.actions(&rollout.id)?,
             waves: world.rollout(&rollout.id)?.waves,
-            installs: journal::read(&installs).context("reading the devices' journal")?,
+            installs: journal::read(devices.journal()).context("reading the devices' journal")?,
             stored: world.devices("all")?.into_iter().map(|device| device.name).collect(),
             promised,
         };
         let verdict = verdict::judge(&evidence);
         figure::print(&figures(&verdict, kills, acknowledged), self.json)?;
-        conclude(&verdict, &report.stats.breach_samples)?;
+        let concluded = conclude(&verdict, &report.stats.breach_samples);
+        if concluded.is_err() {
+            eprintln!("what is left of the server and the devices is in {}", server.keep_folder().display());
+        }
+        concluded?;
         ensure!(kills == self.kills, "the rollout ended after {kills} of {} kills; use more devices", self.kills);
         Ok(())
     }
@@ -119,11 +122,11 @@ impl Faults {
         let aims = aims(&mut chance, self.kills, self.devices);
         for (killed, aim) in (0..).zip(aims) {
             let quiet = Instant::now();
-            while devices.now().reports < aim && quiet.elapsed() < PROGRESS_TIMEOUT {
+            while devices.installs()? < aim && quiet.elapsed() < PROGRESS_TIMEOUT {
                 std::thread::sleep(GLANCE);
             }
             std::thread::sleep(Duration::from_millis(chance.below(AIM_MS_MAX)));
-            let ended = devices.now().reports;
+            let ended = devices.installs()?;
             if ended >= u64::from(self.devices) {
                 return Ok(killed);
             }
@@ -144,16 +147,16 @@ fn aims(chance: &mut Chance, kills: u32, devices: u32) -> Vec<u64> {
 }
 
 /// Waits as long as there is progress.
-fn wait_for_the_end(world: &World, rollout: &str, devices: &Devices) -> anyhow::Result<()> {
+fn wait_for_the_end(world: &World, rollout: &str) -> anyhow::Result<()> {
     let mut progress = (Instant::now(), 0);
     loop {
         let now = world.rollout(rollout)?;
-        let stats = devices.now();
-        if now.state == RolloutState::Finished && stats.pending_reports == 0 {
+        if now.state == RolloutState::Finished {
             return Ok(());
         }
-        if stats.reports > progress.1 {
-            progress = (Instant::now(), stats.reports);
+        let ended: u32 = now.waves.iter().map(|wave| wave.counts.finished + wave.counts.failed).sum();
+        if ended > progress.1 {
+            progress = (Instant::now(), ended);
         }
         let (stalled, state) = (progress.0.elapsed() > QUIET_MAX, now.state);
         ensure!(!stalled, "rollout {rollout} does not end. It is {state:?}: {}", now.text);

@@ -2,7 +2,12 @@
 
 mod faults;
 mod figure;
+mod parts;
 mod process;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -18,6 +23,10 @@ enum Routine {
     /// Build Muster and show a fleet of simulated devices being updated.
     Demo(Demo),
     Faults(faults::Faults),
+    Test(test::Test),
+    Tidy(tidy::Tidy),
+    /// Write docs/limits.md from the limits in the code.
+    Limits,
 }
 
 #[derive(Debug, clap::Args)]
@@ -34,9 +43,23 @@ impl Demo {
     }
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().routine {
+fn main() -> ExitCode {
+    let routine = Arguments::parse().routine;
+    match run(routine) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(routine: Routine) -> anyhow::Result<()> {
+    match routine {
         Routine::Demo(demo) => demo.run(),
         Routine::Faults(faults) => faults.run(),
+        Routine::Test(test) => test.run(),
+        Routine::Tidy(tidy) => tidy.run(),
+        Routine::Limits => tidy::write_limits(),
     }
 }

@@ -62,9 +62,10 @@ pub fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).chain(system).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// A command as a person would type it.
+/// A command as a person would type it: the program without its folder.
 pub fn line(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let words = std::iter::once(program).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
@@ -77,6 +78,11 @@ mod tests {
         let error = output(command("sh").args(["-c", "echo broken >&2; exit 3"])).unwrap_err().to_string();
         assert!(error.contains("exit status: 3"), "{error}");
         assert!(error.ends_with("broken"), "{error}");
+    }
+
+    #[test]
+    fn commands_read_as_typed() {
+        assert_eq!(line(command("/somewhere/bin/cargo").args(["test", "--workspace"])), "cargo test --workspace");
     }
 
     #[test]

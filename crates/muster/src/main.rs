@@ -1,12 +1,58 @@
-//! The program people start.
+//! The program people start: the server, the simulator, the demo, and every operator command.
 
+mod client;
+mod command;
+mod context;
+mod demo;
+mod exit;
+mod output;
+mod read;
 mod server;
+mod show;
+mod sim;
 
-use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
+use clap::{CommandFactory, Parser, Subcommand};
+
+use command::Here;
+use command::access::{self, AccountCommand, AuditCommand, ProjectCommand, TokenCommand};
+use command::artifact::{self, ArtifactCommand};
+use command::device::{self, ActionCommand, DeviceCommand, LabelCommand};
+use command::kind::{self, DeleteArgs, DescribeArgs, GetArgs};
+use command::release::{self, ChannelCommand, ReleaseCommand};
+use command::rollout::{self, RolloutCommand};
+use command::session::{self, ContextCommand, LoginArgs};
+use command::watch::{self, WatchArgs};
+use exit::Outcome;
+use output::Format;
+
+/// DevOps for fleets of connected devices.
+///
+/// Exit codes: 0 done, 1 failed, 2 usage, 3 differences, 4 not allowed, 5 not found, 6 conflict, 7 timed out,
+/// 8 rollout stopped or rolled back.
 #[derive(Debug, Parser)]
-#[command(name = "muster", version)]
+#[command(
+    name = "muster",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:
+  muster server                                  run a server in ./muster-data
+  muster login http://127.0.0.1:8080             log in to it
+  muster release create gateway 1.1 --artifact image.swu --publish
+  muster rollout create gateway@1.1 --select all --waves 5%,25%,rest --start --watch
+  muster rollout why sn-0001                     why is this device where it is?"
+)]
 struct Arguments {
+    /// How results are shown.
+    #[arg(long, short, global = true, value_enum, default_value = "table", value_name = "FORMAT")]
+    output: Format,
+    /// Short for -o json.
+    #[arg(long, global = true, conflicts_with = "output")]
+    json: bool,
+    /// Another context than the current one; see `muster context list`.
+    #[arg(long, global = true, value_name = "NAME")]
+    context: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -14,10 +60,108 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Server(server::Server),
+    Demo(demo::Demo),
+    Sim(sim::Sim),
+    Login(LoginArgs),
+    /// Give the current token back.
+    Logout,
+    /// Who am I, and what may I do?
+    Whoami,
+    /// Change one's own password.
+    Password,
+    /// Servers logged in to.
+    #[command(subcommand)]
+    Context(ContextCommand),
+    Get(GetArgs),
+    Describe(DescribeArgs),
+    Watch(WatchArgs),
+    Delete(DeleteArgs),
+    /// Set and remove labels.
+    #[command(subcommand)]
+    Label(LabelCommand),
+    /// Upload, download and look at artifacts.
+    #[command(subcommand)]
+    Artifact(ArtifactCommand),
+    /// Make, publish and yank releases.
+    #[command(subcommand)]
+    Release(ReleaseCommand),
+    /// Moving names for releases.
+    #[command(subcommand)]
+    Channel(ChannelCommand),
+    /// Bring releases to devices, wave by wave.
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
+    /// Accept, add and look into devices.
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// One device's part of a rollout.
+    #[command(subcommand)]
+    Action(ActionCommand),
+    /// API tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// People and services.
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// The project's settings.
+    #[command(subcommand)]
+    Project(ProjectCommand),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Print a completion script for a shell.
+    Completion {
+        shell: clap_complete::Shell,
+    },
+    /// Print the operator API's OpenAPI document.
+    Openapi,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
-        Command::Server(server) => server.run(),
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let format = if arguments.json { Format::Json } else { arguments.output };
+    let here = || Here::new(arguments.context.as_deref(), format);
+    exit::end(match arguments.command {
+        Command::Server(server) => server.run().map_err(Into::into),
+        Command::Demo(demo) => demo.run(),
+        Command::Sim(sim) => sim.run(format),
+        Command::Login(args) => session::login(args),
+        Command::Logout => here().and_then(|here| session::logout(&here)),
+        Command::Whoami => here().and_then(|here| session::whoami(&here)),
+        Command::Password => here().and_then(|here| session::change_password(&here)),
+        Command::Context(command) => session::context(command, format),
+        Command::Get(args) => here().and_then(|here| kind::get(&here, &args)),
+        Command::Describe(args) => here().and_then(|here| kind::describe(&here, &args)),
+        Command::Watch(args) => here().and_then(|here| watch::watch(&here, &args)),
+        Command::Delete(args) => here().and_then(|here| kind::delete(&here, &args)),
+        Command::Label(command) => here().and_then(|here| device::label(&here, command)),
+        Command::Artifact(command) => here().and_then(|here| artifact::run(&here, command)),
+        Command::Release(command) => here().and_then(|here| release::run(&here, command)),
+        Command::Channel(command) => here().and_then(|here| release::channel(&here, command)),
+        Command::Rollout(command) => here().and_then(|here| rollout::run(&here, command)),
+        Command::Device(command) => here().and_then(|here| device::run(&here, command)),
+        Command::Action(command) => here().and_then(|here| device::action(&here, command)),
+        Command::Token(command) => here().and_then(|here| access::token(&here, command)),
+        Command::Account(command) => here().and_then(|here| access::account(&here, command)),
+        Command::Project(command) => here().and_then(|here| access::project(&here, command)),
+        Command::Audit(command) => here().and_then(|here| access::audit(&here, &command)),
+        Command::Completion { shell } => completion(shell),
+        Command::Openapi => output::print(&format!("{}\n", muster_server::edge::http::openapi())),
+    })
+}
+
+fn completion(shell: clap_complete::Shell) -> Outcome<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "muster", &mut script);
+    output::print(&String::from_utf8_lossy(&script))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Arguments::command().debug_assert();
     }
 }

@@ -51,6 +51,12 @@ impl Server {
         self.folder.path().join(name)
     }
 
+    /// Leaves the folder where it is when this ends, for a person to look at, and answers where that is.
+    pub fn keep_folder(&mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
+    }
+
     /// SIGKILL: no destructor runs and nothing is flushed.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill().context("killing the server")?;

@@ -1,0 +1,158 @@
+//! `token`, `account`, `project`, `audit`.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use muster_wire::account::{Account, AccountCreate};
+use muster_wire::audit::AuditVerdict;
+use muster_wire::project::{GatewayToken, Project, ProjectPatch};
+use muster_wire::token::{Scope, TokenCreate, TokenCreated};
+use serde_json::json;
+
+use super::Here;
+use super::session::password;
+use crate::exit::{Failed, Outcome};
+use crate::output::{self, Format};
+use crate::read;
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token; prints its secret, which is shown only once.
+    #[command(after_help = "Examples:
+  muster token create ci --scope artifacts:write --scope releases:write --life 90d")]
+    Create {
+        name: String,
+        /// read, devices:write, artifacts:write, releases:write, rollouts:write, rollouts:approve, admin.
+        #[arg(long, required = true, value_parser = scope)]
+        scope: Vec<Scope>,
+        /// How long it works.
+        #[arg(long, default_value = "90d", value_parser = read::duration)]
+        life: Duration,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Add a person (with a password) or a service (without).
+    Create {
+        name: String,
+        #[arg(long, required = true, value_parser = scope)]
+        scope: Vec<Scope>,
+        /// Give it a password, read from standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ProjectCommand {
+    /// The project's settings.
+    Show,
+    /// Change settings.
+    #[command(after_help = "Examples:
+  muster project set registration=accept poll_interval_s=60
+  muster project set 'poll_overrides=[{\"select\":\"label.ring == lab\",\"interval_s\":10}]'
+
+Keys: registration (accept, wait, refuse), target_token, certificate_authorities, confirmation, poll_interval_s,
+poll_overrides. Lists are JSON.")]
+    Set {
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Make a new gateway token (the old one stops working), or turn it off.
+    GatewayToken {
+        #[arg(long)]
+        delete: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Walk the whole chain: does every record fit the one before?
+    Verify,
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    serde_json::from_value(json!(text)).map_err(|_| {
+        "a scope is read, devices:write, artifacts:write, releases:write, rollouts:write, rollouts:approve or admin"
+            .to_owned()
+    })
+}
+
+pub fn token(here: &Here, command: TokenCommand) -> Outcome<()> {
+    let TokenCommand::Create { name, scope, life } = command;
+    let new = TokenCreate { name, scopes: scope, life_s: life.as_secs() };
+    let made: TokenCreated = here.client.post("/tokens", &new)?;
+    if here.format != Format::Table {
+        return output::document(here.format, &made);
+    }
+    eprintln!("Made {}. Its secret is shown only now:", made.token.id);
+    output::print(&format!("{}\n", made.secret))
+}
+
+pub fn account(here: &Here, command: AccountCommand) -> Outcome<()> {
+    let AccountCommand::Create { name, scope, password_stdin } = command;
+    let password = if password_stdin { Some(password(true, "")?) } else { None };
+    let made: Account = here.client.post("/accounts", &AccountCreate { name, scopes: scope, password })?;
+    output::one(here.format, &made)
+}
+
+pub fn project(here: &Here, command: ProjectCommand) -> Outcome<()> {
+    let format = if here.format == Format::Table { Format::Yaml } else { here.format };
+    match command {
+        ProjectCommand::Show => output::document(format, &here.client.get::<Project>("/project")?),
+        ProjectCommand::Set { settings } => {
+            let patch = patch(&settings)?;
+            output::document(format, &here.client.patch::<Project>("/project", &patch)?)
+        }
+        ProjectCommand::GatewayToken { delete: true } => here.client.delete("/project/gateway-token"),
+        ProjectCommand::GatewayToken { delete: false } => {
+            let made: GatewayToken = here.client.post("/project/gateway-token", &json!({}))?;
+            eprintln!("The gateway token is shown only now; devices send it as Authorization: GatewayToken …");
+            output::print(&format!("{}\n", made.token))
+        }
+    }
+}
+
+/// Values are JSON where they parse as such, and text otherwise.
+fn patch(settings: &[String]) -> Outcome<ProjectPatch> {
+    let mut object = serde_json::Map::new();
+    for setting in settings {
+        let (key, value) =
+            setting.split_once('=').ok_or_else(|| Failed::Usage(format!("{setting:?}: write KEY=VALUE")))?;
+        object.insert(key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| json!(value)));
+    }
+    serde_json::from_value(object.into()).map_err(|bad| Failed::Usage(bad.to_string()))
+}
+
+pub fn audit(here: &Here, command: &AuditCommand) -> Outcome<()> {
+    let AuditCommand::Verify = command;
+    let verdict: AuditVerdict = here.client.get("/audit/verify")?;
+    if here.format == Format::Table {
+        let text = match verdict.broken_at {
+            None => format!("intact: {} records, head {}\n", verdict.records, verdict.head),
+            Some(at) => format!("broken at record {at}; {} records before it fit\n", verdict.records),
+        };
+        output::print(&text)?;
+    } else {
+        output::document(here.format, &verdict)?;
+    }
+    match verdict.broken_at {
+        None => Ok(()),
+        Some(at) => Err(Failed::Other(anyhow::anyhow!("the audit log was changed at record {at}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_typed_and_wrong_keys_refused() {
+        let read =
+            patch(&["registration=accept".into(), "poll_interval_s=60".into(), "confirmation=true".into()]).unwrap();
+        assert_eq!((read.poll_interval_s, read.confirmation), (Some(60), Some(true)));
+        assert_eq!(patch(&["nonsense=1".into()]).unwrap_err().code(), 2);
+        assert_eq!(patch(&["confirmation".into()]).unwrap_err().code(), 2);
+    }
+}

@@ -1,0 +1,30 @@
+//! One file per kind of command.
+
+pub mod access;
+pub mod artifact;
+pub mod device;
+pub mod kind;
+pub mod release;
+pub mod rollout;
+pub mod session;
+pub mod watch;
+
+use crate::client::Client;
+use crate::context::{self, Context};
+use crate::exit::Outcome;
+use crate::output::Format;
+
+/// What every operator command needs.
+#[derive(Debug)]
+pub struct Here {
+    pub context: Context,
+    pub client: Client,
+    pub format: Format,
+}
+
+impl Here {
+    pub fn new(named: Option<&str>, format: Format) -> Outcome<Self> {
+        let context = context::current(named)?;
+        Ok(Self { client: Client::new(&context), context, format })
+    }
+}

@@ -1,0 +1,172 @@
+//! `login`, `logout`, `whoami`, `password`, `context`.
+
+use std::io::{BufRead, IsTerminal};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use muster_wire::account::{LoggedIn, Login, PasswordChange, Whoami};
+
+use super::Here;
+use crate::client::Client;
+use crate::context::{self, Context};
+use crate::exit::{Failed, Outcome};
+use crate::output::{self, Format};
+
+/// Log in to a server and remember it as a context.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  muster login http://127.0.0.1:8080
+  echo \"$PASSWORD\" | muster login https://muster.example --account ann --password-stdin --context prod")]
+pub struct LoginArgs {
+    /// The server's address.
+    url: String,
+    #[arg(long, default_value = "admin")]
+    account: String,
+    /// The project to work in; the server's only one if left out.
+    #[arg(long)]
+    project: Option<String>,
+    /// What to call this context; the server's host if left out.
+    #[arg(long = "as", value_name = "NAME")]
+    name: Option<String>,
+    /// Read the password from standard input instead of asking.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ContextCommand {
+    /// List contexts; the current one is marked.
+    List,
+    /// Make a context the current one.
+    Use { name: String },
+    /// The current context, without its token.
+    Show,
+    /// Forget a context. Its token stays valid: log out first.
+    Delete { name: String },
+}
+
+pub fn login(args: LoginArgs) -> Outcome<()> {
+    let password = password(args.password_stdin, "Password: ")?;
+    let login = Login { account: args.account, password, project: args.project };
+    let done: LoggedIn = Client::at(&args.url, None).post("/login", &login)?;
+    let host = args.url.split("//").nth(1).unwrap_or(&args.url).trim_end_matches('/').to_owned();
+    let name = args.name.unwrap_or(host);
+    let path = context::path()?;
+    let mut contexts = context::load(&path)?;
+    let context = Context {
+        server: args.url.trim_end_matches('/').to_owned(),
+        token: done.token,
+        account: done.account.clone(),
+        project: done.project.clone(),
+    };
+    contexts.contexts.insert(name.clone(), context);
+    contexts.current = Some(name.clone());
+    context::save(&path, &contexts)?;
+    eprintln!("Logged in as {} to project {} (context {name}).", done.account, done.project);
+    Ok(())
+}
+
+/// From the environment, standard input, or a person who types it unseen.
+pub fn password(from_stdin: bool, prompt: &str) -> Outcome<String> {
+    if !from_stdin
+        && let Ok(password) = std::env::var("MUSTER_PASSWORD")
+        && !password.is_empty()
+    {
+        return Ok(password);
+    }
+    if !from_stdin && std::io::stdin().is_terminal() {
+        return Ok(rpassword::prompt_password(prompt).context("reading the password")?);
+    }
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).context("reading the password")?;
+    let password = line.trim_end_matches(['\r', '\n']).to_owned();
+    if password.is_empty() {
+        return Err(Failed::Usage("no password on standard input".into()));
+    }
+    Ok(password)
+}
+
+pub fn logout(here: &Here) -> Outcome<()> {
+    here.client.post_nothing("/logout", &serde_json::json!({}))?;
+    let path = context::path()?;
+    let mut contexts = context::load(&path)?;
+    contexts.contexts.retain(|_, context| context.token != here.context.token);
+    contexts.current = contexts.current.filter(|name| contexts.contexts.contains_key(name));
+    context::save(&path, &contexts)?;
+    eprintln!("Logged out of {}.", here.context.server);
+    Ok(())
+}
+
+pub fn whoami(here: &Here) -> Outcome<()> {
+    let whoami: Whoami = here.client.get("/whoami")?;
+    if here.format == Format::Table {
+        let scopes: Vec<String> = whoami.scopes.iter().map(crate::show::word).collect();
+        let text = format!(
+            "{} in project {} on {}, may {}\n",
+            whoami.account,
+            whoami.project,
+            here.context.server,
+            scopes.join(", ")
+        );
+        return output::print(&text);
+    }
+    output::document(here.format, &whoami)
+}
+
+pub fn change_password(here: &Here) -> Outcome<()> {
+    let old = password(false, "Old password: ")?;
+    let new = rpassword::prompt_password("New password: ").context("reading the password")?;
+    here.client.post_nothing("/password", &PasswordChange { old, new })?;
+    eprintln!("Password changed. Tokens made before stay valid.");
+    Ok(())
+}
+
+pub fn context(command: ContextCommand, format: Format) -> Outcome<()> {
+    let path = context::path()?;
+    let mut contexts = context::load(&path)?;
+    match command {
+        ContextCommand::List => {
+            let row = |(name, context): (&String, &Context)| {
+                let mark = if contexts.current.as_ref() == Some(name) { "*" } else { "" };
+                vec![
+                    mark.to_owned(),
+                    name.clone(),
+                    context.server.clone(),
+                    context.account.clone(),
+                    context.project.clone(),
+                ]
+            };
+            let rows: Vec<Vec<String>> = contexts.contexts.iter().map(row).collect();
+            if rows.is_empty() {
+                eprintln!("No contexts. Log in: muster login URL");
+            }
+            if format == Format::Json {
+                let names: Vec<&String> = contexts.contexts.keys().collect();
+                return output::document(format, &names);
+            }
+            output::print(&output::table(vec!["", "NAME", "SERVER", "ACCOUNT", "PROJECT"], rows))
+        }
+        ContextCommand::Show => match contexts.current {
+            Some(name) => output::print(&format!("{name}\n")),
+            None => Err(Failed::NotFound("there is no current context: muster login URL".into())),
+        },
+        ContextCommand::Use { name } => {
+            known(&contexts, &name)?;
+            contexts.current = Some(name);
+            Ok(context::save(&path, &contexts)?)
+        }
+        ContextCommand::Delete { name } => {
+            known(&contexts, &name)?;
+            contexts.contexts.remove(&name);
+            contexts.current = contexts.current.filter(|current| *current != name);
+            Ok(context::save(&path, &contexts)?)
+        }
+    }
+}
+
+fn known(contexts: &context::Contexts, name: &str) -> Outcome<()> {
+    match contexts.contexts.contains_key(name) {
+        true => Ok(()),
+        false => Err(Failed::NotFound(format!("no context {name:?}; `muster context list` shows them"))),
+    }
+}

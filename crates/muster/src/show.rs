@@ -1,0 +1,275 @@
+//! Which columns does each kind of thing have?
+
+use muster_vocab::Timestamp;
+use muster_wire::account::Account;
+use muster_wire::action::{Action, Report};
+use muster_wire::artifact::Artifact;
+use muster_wire::audit::AuditRecord;
+use muster_wire::channel::Channel;
+use muster_wire::device::{Device, TimelineEntry};
+use muster_wire::event::Event;
+use muster_wire::release::Release;
+use muster_wire::rollout::Rollout;
+use muster_wire::token::Token;
+use serde::Serialize;
+
+use crate::output::Row;
+
+/// The word of an enum on the wire.
+pub fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(other) => other.to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+/// To the second; people don't read milliseconds.
+pub fn time(at: Timestamp) -> String {
+    let text = at.to_string();
+    format!("{}Z", text.split('.').next().unwrap_or(&text))
+}
+
+fn maybe(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| "never".into(), time)
+}
+
+fn pairs(map: &std::collections::BTreeMap<String, String>) -> String {
+    map.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+fn join(words: &[impl Serialize]) -> String {
+    words.iter().map(word).collect::<Vec<_>>().join(",")
+}
+
+/// Bytes in the unit people would say.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
+    let mut scaled = (bytes, 0);
+    let mut rest = 0;
+    while scaled.0 >= 1024 && scaled.1 + 1 < UNITS.len() {
+        rest = scaled.0 % 1024 * 10 / 1024;
+        scaled = (scaled.0 / 1024, scaled.1 + 1);
+    }
+    if scaled.1 == 0 { format!("{bytes} B") } else { format!("{}.{rest} {}", scaled.0, UNITS[scaled.1]) }
+}
+
+impl Row for Device {
+    const HEADERS: &'static [&'static str] = &["NAME", "STATE", "RELEASE", "LAST SEEN"];
+    const WIDE: &'static [&'static str] = &["LABELS", "ATTRIBUTES", "POLLS EVERY"];
+    const EMPTY: &'static str = "No devices. Point a DDI client at this server, or add one: muster device create NAME";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let release = self.release.clone().unwrap_or_else(|| "-".into());
+        vec![self.name.clone(), word(&self.state), release, maybe(self.last_seen)]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        vec![pairs(&self.labels), pairs(&self.attributes), format!("{} s", self.poll_interval_s)]
+    }
+}
+
+impl Row for Artifact {
+    const HEADERS: &'static [&'static str] = &["DIGEST", "NAME", "SIZE", "CREATED"];
+    const WIDE: &'static [&'static str] = &["SHA1", "MD5", "BY"];
+    const EMPTY: &'static str = "No artifacts. Upload one: muster artifact push FILE";
+
+    fn name(&self) -> String {
+        self.digest.to_string()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.digest.to_string(), self.name.clone(), size(self.size), time(self.created_at)]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        vec![self.sha1.clone(), self.md5.clone(), self.created_by.clone()]
+    }
+}
+
+impl Row for Release {
+    const HEADERS: &'static [&'static str] = &["RELEASE", "STATE", "COMPONENTS", "CREATED"];
+    const WIDE: &'static [&'static str] = &["BY", "NOTES"];
+    const EMPTY: &'static str = "No releases. Make one: muster release create NAME VERSION --artifact FILE --publish";
+
+    fn name(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let components: Vec<String> =
+            self.components.iter().map(|component| format!("{}={}", component.name, component.version)).collect();
+        vec![Row::name(self), word(&self.state), components.join(","), time(self.created_at)]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        vec![self.created_by.clone(), self.notes.lines().next().unwrap_or_default().to_owned()]
+    }
+}
+
+impl Row for Channel {
+    const HEADERS: &'static [&'static str] = &["CHANNEL", "RELEASE", "UPDATED", "BY"];
+    const EMPTY: &'static str = "No channels. Make one: muster channel set stable NAME@VERSION";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone(), self.release.clone(), time(self.updated_at), self.updated_by.clone()]
+    }
+}
+
+impl Row for Rollout {
+    const HEADERS: &'static [&'static str] = &["ID", "NAME", "RELEASE", "STATE", "WAVE", "DONE", "FAILED"];
+    const WIDE: &'static [&'static str] = &["SELECT", "PRIORITY", "BY", "TEXT"];
+    const EMPTY: &'static str = "No rollouts. Make one: muster rollout create NAME@VERSION --select all --start";
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let opened = self.waves.iter().filter(|wave| wave.opened_at.is_some()).count();
+        let total: u32 = self.waves.iter().map(|wave| wave.counts.total).sum();
+        let done: u32 = self.waves.iter().map(|wave| wave.counts.finished + wave.counts.downloaded).sum();
+        let failed: u32 = self.waves.iter().map(|wave| wave.counts.failed + wave.counts.lost).sum();
+        vec![
+            self.id.clone(),
+            self.name.clone(),
+            self.release.clone(),
+            word(&self.state),
+            format!("{opened}/{}", self.waves.len()),
+            format!("{done}/{total}"),
+            failed.to_string(),
+        ]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        vec![self.select.clone(), self.priority.to_string(), self.created_by.clone(), self.text.clone()]
+    }
+}
+
+impl Row for Action {
+    const HEADERS: &'static [&'static str] = &["ID", "DEVICE", "ROLLOUT", "WAVE", "RELEASE", "STATE", "CHANGED"];
+    const WIDE: &'static [&'static str] = &["BACK", "BEFORE", "REASON"];
+    const EMPTY: &'static str = "No actions. A rollout makes one for each of its devices.";
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let progress = self.progress.map_or_else(String::new, |progress| format!(" {}/{}", progress.done, progress.of));
+        vec![
+            self.id.to_string(),
+            self.device.clone(),
+            self.rollout.clone(),
+            self.wave.to_string(),
+            self.release.clone(),
+            format!("{}{progress}", word(&self.state)),
+            time(self.changed_at),
+        ]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        let back = if self.rollback { "yes" } else { "" };
+        vec![back.into(), self.previous_release.clone().unwrap_or_default(), self.reason.clone().unwrap_or_default()]
+    }
+}
+
+impl Row for Report {
+    const HEADERS: &'static [&'static str] = &["AT", "REPORT", "MESSAGES"];
+    const EMPTY: &'static str = "No reports yet.";
+
+    fn name(&self) -> String {
+        self.text.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![time(self.at), self.text.clone(), self.messages.join(" | ")]
+    }
+}
+
+impl Row for TimelineEntry {
+    const HEADERS: &'static [&'static str] = &["AT", "ACTION", "WHAT"];
+    const EMPTY: &'static str = "Nothing has happened to this device yet.";
+
+    fn name(&self) -> String {
+        self.text.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let action = self.action.map_or_else(|| "-".into(), |id| id.to_string());
+        let text = [std::slice::from_ref(&self.text), &self.messages].concat().join(" | ");
+        vec![time(self.at), action, text]
+    }
+}
+
+impl Row for Token {
+    const HEADERS: &'static [&'static str] = &["ID", "NAME", "ACCOUNT", "SCOPES", "EXPIRES"];
+    const WIDE: &'static [&'static str] = &["LAST USED"];
+    const EMPTY: &'static str = "No tokens. Make one: muster token create NAME --scope read --life 90d";
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let (id, name, account) = (self.id.clone(), self.name.clone(), self.account.clone());
+        vec![id, name, account, join(&self.scopes), time(self.expires_at)]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        vec![maybe(self.last_used_at)]
+    }
+}
+
+impl Row for Account {
+    const HEADERS: &'static [&'static str] = &["NAME", "SCOPES", "CREATED"];
+    const EMPTY: &'static str = "No accounts.";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone(), join(&self.scopes), time(self.created_at)]
+    }
+}
+
+impl Row for AuditRecord {
+    const HEADERS: &'static [&'static str] = &["SEQUENCE", "AT", "ACTOR", "ACTION", "TARGET"];
+    const WIDE: &'static [&'static str] = &["DETAIL", "DIGEST"];
+    const EMPTY: &'static str = "No audit records match.";
+
+    fn name(&self) -> String {
+        self.sequence.to_string()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let (actor, action, target) = (self.actor.clone(), self.action.clone(), self.target.clone());
+        vec![self.sequence.to_string(), time(self.at), actor, action, target]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        vec![self.detail.to_string(), self.digest.to_string()]
+    }
+}
+
+impl Row for Event {
+    const HEADERS: &'static [&'static str] = &["AT", "KIND", "ID", "CHANGE"];
+    const EMPTY: &'static str = "";
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![time(self.at), self.kind.clone(), self.id.clone(), self.change.clone()]
+    }
+}

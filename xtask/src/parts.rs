@@ -1,0 +1,193 @@
+//! Which programs of others do tests and measurements run, and how do they get here?
+//!
+//! Each part is looked for first and installed only when missing, from Debian's packages or from PyPI into
+//! `target/parts`. What is installed, and for which purpose, is said on standard error.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::process;
+
+/// Package lists come from a mirror that may answer slowly; a third failure is a real one.
+const UPDATE_TRIES: u32 = 3;
+const UPDATE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Somebody else may be installing something; apt-get waits this many seconds for it.
+const WAIT_FOR_OTHERS: &str = "DPkg::Lock::Timeout=300";
+
+/// The release of the API fuzzer whose findings are known.
+const SCHEMATHESIS_RELEASE: &str = "4.32.5";
+
+/// A program that Debian packages.
+#[derive(Debug)]
+struct Part {
+    program: &'static str,
+    /// The packages that bring it, best first.
+    packages: &'static [&'static str],
+    why: &'static str,
+}
+
+const SWUPDATE: Part =
+    Part { program: "swupdate", packages: &["swupdate"], why: "a device of the field polls and installs with it" };
+const CPIO: Part = Part { program: "cpio", packages: &["cpio"], why: "an .swu image is a cpio archive" };
+const OPENSSL: Part = Part { program: "openssl", packages: &["openssl"], why: "test images are signed with it" };
+const CURL: Part = Part { program: "curl", packages: &["curl"], why: "bad requests are sent with it" };
+const NGINX: Part =
+    Part { program: "nginx", packages: &["nginx-light", "nginx"], why: "check-ins are compared with it" };
+const PYTHON: Part = Part { program: "python3", packages: &["python3"], why: "the API fuzzer runs on it" };
+
+/// Installs what the tests run where it is missing: programs on the search path, and the API fuzzer.
+pub fn for_tests() -> anyhow::Result<()> {
+    for part in [&SWUPDATE, &CPIO, &OPENSSL, &CURL] {
+        install(part)?;
+    }
+    schemathesis().map(|_| ())
+}
+
+/// The `nginx` that check-ins are compared with.
+pub fn nginx() -> anyhow::Result<PathBuf> {
+    install(&NGINX)
+}
+
+/// The folder with PostgreSQL's programs (`initdb`, `postgres`, `pgbench`), which Debian keeps off the search path.
+pub fn postgresql() -> anyhow::Result<PathBuf> {
+    if let Some(folder) = newest_postgresql() {
+        return Ok(folder);
+    }
+    install_package(&["postgresql"], "postgresql", "durable commits are compared with it")?;
+    newest_postgresql().context("package postgresql brought no /usr/lib/postgresql/*/bin/postgres")
+}
+
+/// The API fuzzer, in an environment of its own: `target/parts/schemathesis/bin/schemathesis`.
+pub fn schemathesis() -> anyhow::Result<PathBuf> {
+    let folder = process::root().join("target/parts/schemathesis");
+    let program = folder.join("bin/schemathesis");
+    if is_release(&program, SCHEMATHESIS_RELEASE) {
+        return Ok(program);
+    }
+    let python = install(&PYTHON)?;
+    let package = format!("schemathesis=={SCHEMATHESIS_RELEASE}");
+    eprintln!("installing {package}: the API is fuzzed with it from its own description");
+    make_environment(&python, &folder)?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", &package];
+    process::run(process::command(folder.join("bin/python")).args(pip))?;
+    Ok(program)
+}
+
+fn is_release(program: &Path, release: &str) -> bool {
+    let said = process::output(process::command(program).arg("--version"));
+    said.is_ok_and(|said| said.split_whitespace().any(|word| word == release))
+}
+
+/// Debian splits `venv` off Python; without it the first try fails at once.
+fn make_environment(python: &Path, folder: &Path) -> anyhow::Result<()> {
+    let make = || process::run(process::command(python).args(["-m", "venv", "--clear"]).arg(folder));
+    if make().is_ok() {
+        return Ok(());
+    }
+    install_package(&["python3-venv"], "python3-venv", "the API fuzzer gets an environment of its own")?;
+    make()
+}
+
+fn install(part: &Part) -> anyhow::Result<PathBuf> {
+    if let Some(path) = process::find(part.program) {
+        return Ok(path);
+    }
+    install_package(part.packages, part.program, part.why)?;
+    process::find(part.program).with_context(|| format!("{} was installed but is not to be found", part.program))
+}
+
+/// Installs the first of the packages that can be had.
+fn install_package(packages: &[&str], program: &str, why: &str) -> anyhow::Result<()> {
+    if process::find("apt-get").is_none() {
+        bail!("{program} is missing ({why}) and there is no apt-get here: install it by hand");
+    }
+    eprintln!("installing {}: {why}", packages.join(" or "));
+    update_package_lists()?;
+    let mut outcome = Ok(());
+    for package in packages {
+        outcome = process::run(&mut apt_get(&["install", "--yes", "--no-install-recommends", package]));
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+fn update_package_lists() -> anyhow::Result<()> {
+    static UPDATED: std::sync::OnceLock<()> = std::sync::OnceLock::new();
+    if UPDATED.get().is_some() {
+        return Ok(());
+    }
+    let mut outcome = Ok(());
+    for attempt in 1..=UPDATE_TRIES {
+        outcome = process::run(&mut apt_get(&["update", "--error-on=any"]));
+        if outcome.is_ok() {
+            UPDATED.get_or_init(|| ());
+            break;
+        }
+        eprintln!("try {attempt} of {UPDATE_TRIES} to update the package lists failed");
+        std::thread::sleep(UPDATE_PAUSE);
+    }
+    outcome
+}
+
+/// `apt-get` that asks nothing and, by the run level it is told, starts no service that it installs.
+fn apt_get(arguments: &[&str]) -> Command {
+    let settings =
+        ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "--quiet=2", "--option", WAIT_FOR_OTHERS];
+    let sudo = (!is_root()).then_some("sudo");
+    let mut words = sudo.into_iter().chain(settings).chain(arguments.iter().copied());
+    let mut command = process::command(words.next().expect("there is always `env`"));
+    command.args(words);
+    command
+}
+
+fn is_root() -> bool {
+    process::output(process::command("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+fn newest_postgresql() -> Option<PathBuf> {
+    let releases = std::fs::read_dir("/usr/lib/postgresql").ok()?.filter_map(Result::ok);
+    releases
+        .map(|release| release.path().join("bin"))
+        .filter(|folder| folder.join("postgres").is_file() && folder.join("initdb").is_file())
+        .max_by_key(|folder| release_number(folder))
+}
+
+fn release_number(programs: &Path) -> Option<u32> {
+    programs.parent()?.file_name()?.to_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_postgresql_is_the_one_with_the_highest_number() {
+        let ninth = release_number(Path::new("/usr/lib/postgresql/9/bin"));
+        let fifteenth = release_number(Path::new("/usr/lib/postgresql/15/bin"));
+        assert_eq!((ninth, fifteenth), (Some(9), Some(15)));
+        assert!(ninth < fifteenth);
+    }
+
+    #[test]
+    fn another_release_is_not_taken_for_the_pinned_one() {
+        let cargo = Path::new(env!("CARGO"));
+        let said = process::output(process::command(cargo).arg("--version")).unwrap();
+        let release = said.split_whitespace().nth(1).unwrap();
+        assert!(is_release(cargo, release));
+        assert!(!is_release(cargo, "0.0.1"));
+        assert!(!is_release(Path::new("/no/such/program"), "4.32.5"));
+    }
+
+    #[test]
+    fn installing_asks_nothing_and_starts_no_service() {
+        let line = process::line(&apt_get(&["install", "--yes", "nginx-light"]));
+        assert!(line.contains("env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get "), "{line}");
+        assert!(line.ends_with(" install --yes nginx-light"), "{line}");
+    }
+}
