@@ -1,1 +1,12 @@
-//! What do the integration tests share: a real server, real clients, and scratch folders?
+//! What do the integration tests share: a real server, real clients, and ways to wait for what they do?
+
+pub mod api;
+pub mod ddi;
+pub mod exchange;
+pub mod field;
+pub mod operator;
+pub mod raw;
+pub mod schemathesis;
+pub mod server;
+pub mod swupdate;
+pub mod wait;

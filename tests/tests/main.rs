@@ -1,2 +1,7 @@
-#[test]
-fn placeholder() {}
+//! Everything that is tested from outside, as one program.
+
+#![expect(clippy::unwrap_used, reason = "all of this is tests, also what stands between the test functions")]
+
+mod ddi;
+mod lives;
+mod real;

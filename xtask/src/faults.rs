@@ -92,6 +92,7 @@ impl Faults {
             installs: journal::read(devices.journal()).context("reading the devices' journal")?,
             stored: world.devices("all")?.into_iter().map(|device| device.name).collect(),
             promised,
+            audit_intact: world.audit()?.intact,
         };
         let verdict = verdict::judge(&evidence);
         figure::print(&figures(&verdict, kills, acknowledged), self.json)?;

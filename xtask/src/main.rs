@@ -22,8 +22,8 @@ struct Arguments {
 enum Routine {
     /// Build Muster and show a fleet of simulated devices being updated.
     Demo(Demo),
-    Faults(faults::Faults),
     Test(test::Test),
+    Faults(faults::Faults),
     Tidy(tidy::Tidy),
     /// Write docs/limits.md from the limits in the code.
     Limits,
@@ -57,8 +57,8 @@ fn main() -> ExitCode {
 fn run(routine: Routine) -> anyhow::Result<()> {
     match routine {
         Routine::Demo(demo) => demo.run(),
-        Routine::Faults(faults) => faults.run(),
         Routine::Test(test) => test.run(),
+        Routine::Faults(faults) => faults.run(),
         Routine::Tidy(tidy) => tidy.run(),
         Routine::Limits => tidy::write_limits(),
     }

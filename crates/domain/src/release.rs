@@ -60,7 +60,7 @@ pub enum BadRelease {
     Artifacts(String),
     #[error("two artifacts of component {0:?} are both called {1:?}")]
     SameFileName(String, String),
-    #[error("{0:?} is not a file name: no folders, no control characters, at most {max} characters", max = limit::FILE_NAME_CHARS_MAX)]
+    #[error("{0:?} is not a file name: no folders, quotes or control characters, at most {max} characters", max = limit::FILE_NAME_CHARS_MAX)]
     FileName(String),
 }
 

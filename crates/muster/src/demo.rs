@@ -146,7 +146,7 @@ impl Stage {
         })?;
         for site in SITES {
             let (select, label) = (format!("attribute.site == {site}"), format!("site={site}"));
-            self.run(&["label", "device", "--select", &select, &label, "-o", "name"], 0)?;
+            self.run(&["label", "device", "--select", &select, &label, "-o", "name"], 0).map(drop)?;
         }
         self.run(&["get", "devices", "--limit", "3", "-o", "wide"], 0)?;
         Ok(())
@@ -243,12 +243,16 @@ impl Stage {
             .output()
             .context("running muster")?;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        const SHOWN_LINES: usize = 12;
-        for line in out.lines().chain(err.lines()).take(SHOWN_LINES) {
+        // Sixty names in a row show nothing.
+        let most = if args.contains(&"name") { 3 } else { 12 };
+        for line in out.lines().take(most) {
             println!("   {line}");
         }
-        if out.lines().count() > SHOWN_LINES {
-            println!("   … {} lines", out.lines().count());
+        if out.lines().count() > most {
+            println!("   … {} lines in all", out.lines().count());
+        }
+        for line in err.lines() {
+            println!("   {line}");
         }
         let code = output.status.code();
         ensure!(

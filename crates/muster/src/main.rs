@@ -146,7 +146,7 @@ fn main() -> ExitCode {
         Command::Project(command) => here().and_then(|here| access::project(&here, command)),
         Command::Audit(command) => here().and_then(|here| access::audit(&here, &command)),
         Command::Completion { shell } => completion(shell),
-        Command::Openapi => output::print(&format!("{}\n", muster_server::edge::http::openapi())),
+        Command::Openapi => output::print(&format!("{}\n", muster_server::edge::http::routes::openapi())),
     })
 }
 

@@ -107,7 +107,6 @@ impl Sim {
                 silent_share: self.silent,
                 ..Faults::default()
             },
-            ..Fleet::default()
         }
     }
 }

@@ -11,7 +11,7 @@ use muster_vocab::{AccountId, Timestamp};
 use tokio::net::TcpListener;
 use tracing::info;
 
-use crate::flow::FlowError;
+use crate::flow::error::FlowError;
 use crate::{App, Config, clock, edge, work};
 
 pub const PROJECT: &str = "default";
@@ -75,7 +75,7 @@ impl Ready {
     /// Serves until `stop` says so; then lets open requests end and writes down what is in memory only.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), StartError> {
         let workers = work::start(&self.app);
-        let outcome = edge::serve(self.app.clone(), self.listener, stop).await;
+        let outcome = edge::serve::serve(self.app.clone(), self.listener, stop).await;
         let _ = self.app.stopping.send(true);
         workers.finish().await;
         info!("stopped");

@@ -1,6 +1,6 @@
 //! Work that decisions left behind. It is durable with the decision and done at least once.
 
-use muster_domain::rollout::Effect;
+use muster_domain::rollout::step::Effect;
 use muster_vocab::{OutboxId, ProjectId, RolloutId, Timestamp};
 
 use crate::error::Doing;

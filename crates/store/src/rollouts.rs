@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use muster_domain::rollout::{Person, Phase, Rollout, Spec, Wave};
+use muster_domain::rollout::spec::Spec;
+use muster_domain::rollout::{Person, Phase, Rollout, Wave};
 use muster_vocab::selector::Selector;
 use muster_vocab::{ProjectId, ReleaseId, RolloutId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};

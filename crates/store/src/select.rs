@@ -208,15 +208,15 @@ impl Sql {
                 let (_, column) = found.expect("the schema of a list names only fields its table has");
                 self.builtin(*column, op, values, of.1);
             }
-            Field::Label(key) => self.hanging("device_label", key, op, values, of),
-            Field::Attribute(key) => self.hanging("device_attribute", key, op, values, of),
+            Field::Label(key) => self.hanging(("device_label", key), op, values, of),
+            Field::Attribute(key) => self.hanging(("device_attribute", key), op, values, of),
         }
     }
 
     fn builtin(&mut self, column: Column, op: Op, values: &[Value], now: Timestamp) {
         let expr = match column {
             Plain(expr) | Column::ActionState(expr) | FromOne(expr) | Digest(expr) => expr,
-            Rollout { id, name } => return self.rollout(id, name, op, values, now),
+            Rollout { id, name } => return self.rollout((id, name), op, values, now),
         };
         self.push("(").push(expr).push(" IS NOT NULL");
         if op != Op::Exists {
@@ -228,7 +228,8 @@ impl Sql {
     }
 
     /// A rollout goes by `r-12` or by its name.
-    fn rollout(&mut self, id: &str, name: &str, op: Op, values: &[Value], now: Timestamp) {
+    fn rollout(&mut self, of: (&str, &str), op: Op, values: &[Value], now: Timestamp) {
+        let (id, name) = of;
         self.push("(");
         self.operator(name, op, values, |value| stored(Plain(""), value, now));
         self.push(" OR ");
@@ -236,7 +237,8 @@ impl Sql {
         self.push(")");
     }
 
-    fn hanging(&mut self, table: &str, key: &str, op: Op, values: &[Value], of: (&Columns, Timestamp)) {
+    fn hanging(&mut self, at: (&str, &str), op: Op, values: &[Value], of: (&Columns, Timestamp)) {
+        let (table, key) = at;
         let device = of.0.device.expect("only lists of devices and actions take labels and attributes");
         self.push(device).push(" IN (SELECT device_id FROM ").push(table).push(" WHERE key = ");
         self.bind(key.to_owned());

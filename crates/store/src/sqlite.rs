@@ -150,16 +150,6 @@ fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What a new database would hold, for tests that need a connection without threads.
-#[cfg(test)]
-pub(crate) fn in_memory() -> Connection {
-    let mut conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch("PRAGMA foreign_keys = ON").unwrap();
-    add_functions(&conn).unwrap();
-    migrate(&mut conn).unwrap();
-    conn
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,8 @@ pub struct Evidence {
     /// Names of what the server said it had stored, and of what it has.
     pub promised: Vec<String>,
     pub stored: BTreeSet<String>,
+    /// Whether the audit log's chain of digests holds.
+    pub audit_intact: bool,
 }
 
 /// Sentences, each about one thing that is wrong.
@@ -102,8 +104,12 @@ fn installed_twice(installs: &[Install]) -> Vec<String> {
 
 fn promises_broken(evidence: &Evidence) -> Vec<String> {
     let promised = evidence.promised.iter().chain(&evidence.devices);
-    let broken = promised.filter(|name| !evidence.stored.contains(*name));
-    broken.map(|name| format!("device {name} was acknowledged and is gone")).collect()
+    let gone = promised.filter(|name| !evidence.stored.contains(*name));
+    let mut broken: Vec<String> = gone.map(|name| format!("device {name} was acknowledged and is gone")).collect();
+    if !evidence.audit_intact {
+        broken.push("the audit log is broken; see muster audit verify".to_owned());
+    }
+    broken
 }
 
 fn miscounted(evidence: &Evidence) -> Vec<String> {
@@ -200,6 +206,7 @@ mod tests {
             installs: vec![install(1, "a", Outcome::Installed), install(2, "b", Outcome::Failed)],
             promised: vec!["w".to_owned()],
             stored: ["a", "b", "w"].map(str::to_owned).into(),
+            audit_intact: true,
         }
     }
 
@@ -244,6 +251,12 @@ mod tests {
         evidence.stored.clear();
         let gone = |name| format!("device {name} was acknowledged and is gone");
         assert_eq!(promises_broken(&evidence), ["w", "a", "b"].map(gone));
+    }
+
+    #[test]
+    fn a_broken_audit_log_is_a_broken_promise() {
+        let evidence = Evidence { audit_intact: false, ..in_order() };
+        assert_eq!(promises_broken(&evidence), ["the audit log is broken; see muster audit verify"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use muster_vocab::Sha256;
 use muster_wire::account::{LoggedIn, Login};
 use muster_wire::action::Action;
 use muster_wire::artifact::{Upload, UploadCreate};
+use muster_wire::audit::AuditVerdict;
 use muster_wire::device::{Device, DeviceCreate};
 use muster_wire::page::Page;
 use muster_wire::project::{GatewayToken, ProjectPatch, Registration};
@@ -104,6 +105,11 @@ impl World {
 
     pub fn devices(&self, select: &str) -> anyhow::Result<Vec<Device>> {
         self.list("/devices", select).context("listing devices")
+    }
+
+    /// Does the audit log's chain of digests hold?
+    pub fn audit(&self) -> anyhow::Result<AuditVerdict> {
+        self.get("/audit/verify").context("verifying the audit log")
     }
 
     /// Makes a device; when this comes back without an error, the server has promised to keep it.

@@ -5,7 +5,7 @@
 
 use muster_vocab::{DeviceId, RolloutId};
 
-use super::{Take, WaveSpec};
+use super::spec::{Take, WaveSpec};
 
 /// A device of the rollout; bit `i` of `selected` is set if the selector of wave `i` matches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +68,7 @@ fn shuffle(rollout: RolloutId, device: DeviceId) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::spec::{ERRORS_DEFAULT, SUCCESS_DEFAULT};
-    use crate::rollout::{Advance, OnError};
+    use crate::rollout::spec::{Advance, ERRORS_DEFAULT, OnError, SUCCESS_DEFAULT};
 
     fn wave(take: Take) -> WaveSpec {
         WaveSpec {

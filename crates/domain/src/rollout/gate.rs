@@ -2,7 +2,8 @@
 //!
 //! Pure arithmetic on one wave's counts; never cumulative over waves.
 
-use super::{Advance, Counts, Threshold, Wave, WaveSpec};
+use super::spec::{Advance, Threshold, WaveSpec};
+use super::{Counts, Wave};
 use crate::action::ActionState;
 use muster_vocab::Timestamp;
 
@@ -108,7 +109,8 @@ mod tests {
 
     use super::*;
     use crate::action::tests::T0;
-    use crate::rollout::{OnError, Take, WaveState};
+    use crate::rollout::WaveState;
+    use crate::rollout::spec::{OnError, Take};
 
     fn spec(success: Threshold, errors: Threshold) -> WaveSpec {
         WaveSpec { take: Take::Rest, success, errors, on_error: OnError::Pause, soak_s: 0, advance: Advance::Auto }

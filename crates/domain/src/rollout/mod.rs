@@ -4,15 +4,13 @@ use muster_vocab::{AccountId, ReleaseId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::action::ActionState;
+use crate::rollout::spec::{Advance, Spec};
 
 pub mod divide;
 pub mod gate;
 pub mod spec;
 pub mod step;
 pub mod text;
-
-pub use spec::{Advance, OnError, Spec, Take, Threshold, WaveSpec};
-pub use step::{Effect, Input, Refused, step};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rollout {

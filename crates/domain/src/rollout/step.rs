@@ -7,7 +7,8 @@ use muster_vocab::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::gate::{self, Verdict};
-use super::{BackReason, OnError, PauseReason, Person, Phase, Rollout, Wave, WaveState};
+use super::spec::OnError;
+use super::{BackReason, PauseReason, Person, Phase, Rollout, Wave, WaveState};
 use crate::action::ActionState;
 
 #[derive(Debug, Clone, PartialEq, Eq)]

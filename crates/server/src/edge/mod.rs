@@ -7,5 +7,3 @@ pub mod http;
 pub mod metrics;
 pub mod range;
 pub mod serve;
-
-pub use serve::serve;

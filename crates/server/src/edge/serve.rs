@@ -24,7 +24,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything the server answers.
 pub fn routes(app: &Arc<App>) -> Router {
-    Router::new().merge(metrics::routes(app)).merge(http::routes(app)).merge(hawkbit::routes(app))
+    Router::new().merge(metrics::routes(app)).merge(http::routes::routes(app)).merge(hawkbit::routes(app))
 }
 
 /// Serves until `stop`, then lets open requests end.

@@ -6,7 +6,8 @@ use muster_store::accounts::Account;
 use muster_vocab::{AccountId, Name, Timestamp};
 use serde_json::json;
 
-use super::{FlowError, audit};
+use super::audit;
+use super::error::FlowError;
 
 /// An account as somebody asks for it; the password is hashed already, because that takes a while.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@
 
 use muster_domain::action::{self, Action, ActionState, CancelSaid, EndReason, Input, Progress, Said};
 use muster_domain::device::Installed;
-use muster_domain::rollout::{self, step::Move};
+use muster_domain::rollout::step::{self as rollout, Move};
 use muster_domain::window::WindowState;
 use muster_domain::{Actor, Permission, turn};
 use muster_store::Tx;
@@ -14,7 +14,8 @@ use muster_store::events::NewEvent;
 use muster_vocab::{ActionId, DeviceId, ProjectId, RolloutId, Timestamp, limit};
 use serde_json::json;
 
-use super::{FlowError, audit};
+use super::audit;
+use super::error::FlowError;
 
 /// A device's word on one of its actions.
 #[derive(Debug, Clone)]
@@ -140,7 +141,7 @@ pub fn report(
     said: (Said, Option<Progress>),
 ) -> Result<(), FlowError> {
     let action = own(tx, project, word.device, word.action)?;
-    let (said, progress) = said;
+    let (said, progress) = (with_cause(tx, project, word.action, said.0)?, said.1);
     let is_final = matches!(said, Said::Succeeded | Said::Failed { .. });
     let next = action::step(&action, now, Input::Report { said: said.clone(), progress })?;
     if !is_final && tx.report_count(project, action.id)? >= limit::REPORTS_PER_ACTION_MAX {
@@ -149,6 +150,21 @@ pub fn report(
     advance(tx, now, project, &action, Input::Report { said, progress })?;
     keep(tx, now, project, word)?;
     after_end(tx, now, project, (&action, &next))
+}
+
+/// The last words of some clients say only that nothing fitted; the cause stands in lines they sent before.
+fn with_cause(tx: &Tx<'_>, project: ProjectId, id: ActionId, said: Said) -> Result<Said, FlowError> {
+    const REPORTS_SEARCHED: u32 = 20;
+    let Said::Failed { words } = said else { return Ok(said) };
+    let reports = tx.reports(project, id, (None, REPORTS_SEARCHED))?.rows;
+    let mut lines = reports.iter().flat_map(|report| report.messages.iter().rev());
+    let cause = lines.find(|line| line.to_ascii_lowercase().contains("error") && !words.contains(line.as_str()));
+    let words = match cause {
+        Some(cause) if words.is_empty() => cause.clone(),
+        Some(cause) => format!("{words} (before: {cause})"),
+        None => words,
+    };
+    Ok(Said::Failed { words })
 }
 
 /// The device answers a cancel.

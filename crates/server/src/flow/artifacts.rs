@@ -9,7 +9,8 @@ use muster_trust::secret;
 use muster_vocab::{Sha256, Timestamp, limit};
 use serde_json::json;
 
-use super::{FlowError, audit};
+use super::audit;
+use super::error::FlowError;
 
 /// An upload as somebody announces it.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use muster_trust::audit::{Record, START, digest};
 use muster_vocab::{ProjectId, Sha256, Timestamp};
 use serde_json::Value;
 
-use super::FlowError;
+use super::error::FlowError;
 
 /// Records walked at a time while verifying.
 const VERIFY_BATCH: u32 = 1000;

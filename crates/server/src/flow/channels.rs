@@ -8,8 +8,9 @@ use muster_store::{StoreError, Tx};
 use muster_vocab::{Name, Timestamp};
 use serde_json::json;
 
+use super::audit;
 use super::devices::check_revision;
-use super::{FlowError, audit};
+use super::error::FlowError;
 
 /// Points a channel at a published release; makes the channel if it is new.
 pub fn put(

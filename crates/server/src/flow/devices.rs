@@ -15,8 +15,9 @@ use muster_vocab::{DeviceId, ProjectId, Timestamp, limit};
 use serde_json::json;
 
 use super::actions::{advance, give_turn, history};
+use super::audit;
+use super::error::FlowError;
 use super::rollouts::device_selector;
-use super::{FlowError, audit};
 
 /// May a device be called so? Devices in the field choose their names, so only what no path or log survives is refused.
 pub fn check_name(name: &str) -> Result<(), FlowError> {

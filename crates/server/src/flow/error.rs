@@ -1,12 +1,13 @@
 //! Why was a flow refused?
 
+use muster_domain::action;
 use muster_domain::actor::NotAllowed;
 use muster_domain::device::{BadAttributes, BadLabels};
 use muster_domain::project::BadSettings;
 use muster_domain::release::BadRelease;
 use muster_domain::rollout::spec::BadSpec;
+use muster_domain::rollout::step as rollout;
 use muster_domain::window::BadWindow;
-use muster_domain::{action, rollout};
 use muster_store::StoreError;
 use muster_trust::password::BadPassword;
 use muster_trust::secret::NoChance;

@@ -11,5 +11,3 @@ pub mod projects;
 pub mod releases;
 pub mod rollouts;
 pub mod tokens;
-
-pub use error::FlowError;

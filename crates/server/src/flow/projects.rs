@@ -8,9 +8,10 @@ use muster_trust::secret;
 use muster_vocab::Timestamp;
 use serde_json::json;
 
+use super::audit;
 use super::devices::check_revision;
+use super::error::FlowError;
 use super::rollouts::device_selector;
-use super::{FlowError, audit};
 
 pub fn save_settings(
     tx: &mut Tx<'_>,

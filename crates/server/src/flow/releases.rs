@@ -7,8 +7,9 @@ use muster_store::events::NewEvent;
 use muster_vocab::{Name, ReleaseId, Timestamp};
 use serde_json::json;
 
+use super::audit;
 use super::devices::check_revision;
-use super::{FlowError, audit};
+use super::error::FlowError;
 
 /// A release as somebody asks for it.
 #[derive(Debug, Clone)]

@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use muster_domain::action::{Action, ActionState, EndReason, Input as ActionInput, Push};
 use muster_domain::release::ReleaseState;
 use muster_domain::rollout::divide::{Candidate, divide};
+use muster_domain::rollout::spec::{Spec, Take};
+use muster_domain::rollout::step::Input;
 use muster_domain::rollout::step::waiting_waves;
-use muster_domain::rollout::{Input, Person, Phase, Rollout, Spec, Take, WaveState};
+use muster_domain::rollout::{Person, Phase, Rollout, WaveState};
 use muster_domain::{Actor, Permission};
 use muster_store::actions::Part;
 use muster_store::events::NewEvent;
@@ -17,7 +19,8 @@ use muster_vocab::{ActionId, DeviceId, Name, ProjectId, ReleaseId, RolloutId, Ti
 use serde_json::json;
 
 use super::actions::{advance, after_end, give_turn, tell_rollout};
-use super::{FlowError, audit};
+use super::audit;
+use super::error::FlowError;
 
 /// A rollout as somebody asks for it.
 #[derive(Debug, Clone)]

@@ -9,7 +9,8 @@ use muster_trust::secret;
 use muster_vocab::{Name, Timestamp, TokenId, limit};
 use serde_json::json;
 
-use super::{FlowError, audit};
+use super::audit;
+use super::error::FlowError;
 
 const LIFE_MIN: Duration = Duration::from_secs(60);
 const LIFE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

@@ -5,7 +5,8 @@ use muster_store::projects::Project;
 use muster_vocab::limit;
 use tracing::error;
 
-use crate::flow::{FlowError, devices};
+use crate::flow::devices;
+use crate::flow::error::FlowError;
 use crate::{App, clock};
 
 /// How many devices got another interval.

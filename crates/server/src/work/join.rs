@@ -3,7 +3,8 @@
 use muster_vocab::limit;
 use tracing::error;
 
-use crate::flow::{FlowError, rollouts};
+use crate::flow::error::FlowError;
+use crate::flow::rollouts;
 use crate::{App, clock};
 
 /// Dynamic rollouts looked at in one round, newest first.

@@ -5,12 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use muster_domain::action::EndReason;
-use muster_domain::rollout::{Effect, Phase};
+use muster_domain::rollout::Phase;
+use muster_domain::rollout::step::Effect;
 use muster_store::outbox::Pending;
 use muster_vocab::{DeviceId, limit};
 use tracing::{error, warn};
 
-use crate::flow::{FlowError, rollouts};
+use crate::flow::error::FlowError;
+use crate::flow::rollouts;
 use crate::{App, clock};
 
 /// Effects looked at in one round.

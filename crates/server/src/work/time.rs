@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use muster_vocab::limit;
 use tracing::error;
 
-use crate::flow::{FlowError, actions, rollouts};
+use crate::flow::error::FlowError;
+use crate::flow::{actions, rollouts};
 use crate::{App, clock};
 
 /// What one round did.

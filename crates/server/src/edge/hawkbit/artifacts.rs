@@ -89,12 +89,14 @@ async fn content(
     if headers.get(header::IF_MATCH).is_some_and(|value| !matches(value)) {
         return Err(Refusal::PreconditionFailed);
     }
-    let (status, range) = match ranged(headers, stored.size, &etag) {
+    let is_head = method == Method::HEAD;
+    // RFC 9110, 14.2: Range means something for GET only.
+    let asked = if is_head { Ranged::Whole } else { ranged(headers, stored.size, &etag) };
+    let (status, range) = match asked {
         Ranged::Whole => (StatusCode::OK, 0..stored.size),
         Ranged::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Ranged::Unsatisfiable => return Err(Refusal::Range(stored.size)),
     };
-    let is_head = method == Method::HEAD;
     if status == StatusCode::OK && !is_head {
         note_download(app, of, name).await?;
     }
@@ -146,7 +148,7 @@ async fn note_download(app: &Arc<App>, of: ((ProjectId, DeviceId), ModuleId), na
         {
             history(tx, now, project, action, text)?;
         }
-        Ok::<_, crate::flow::FlowError>(())
+        Ok::<_, crate::flow::error::FlowError>(())
     })
     .await?;
     Ok(())

@@ -145,14 +145,15 @@ fn unknown_execution(execution: &str) -> Refusal {
     Refusal::Bad(format!("execution {execution:?} is unknown"))
 }
 
+/// The end of what it said: the reason is seldom in the very last line.
 fn last_words(sent: &Feedback) -> String {
+    const LINES: usize = 3;
     let details = sent.status.details.as_deref().unwrap_or_default();
-    let last = details.iter().rev().filter_map(Value::as_str).find(|text| !text.trim().is_empty());
-    let code = sent.status.code.as_ref().and_then(code);
-    let words = match (last, code) {
-        (Some(text), _) => text.to_owned(),
-        (None, Some(code)) => format!("code {code}"),
-        (None, None) => String::new(),
+    let spoken: Vec<&str> = details.iter().filter_map(Value::as_str).filter(|text| !text.trim().is_empty()).collect();
+    let words = match (spoken.is_empty(), sent.status.code.as_ref().and_then(code)) {
+        (false, _) => spoken[spoken.len().saturating_sub(LINES)..].join("; "),
+        (true, Some(code)) => format!("code {code}"),
+        (true, None) => String::new(),
     };
     words.chars().take(limit::MESSAGE_CHARS_MAX).collect()
 }
@@ -197,7 +198,7 @@ mod tests {
         }
         assert_eq!(said(&feedback("closed", "none")).unwrap(), Said::Succeeded);
         assert_eq!(said(&feedback("closed", "success")).unwrap(), Said::Succeeded);
-        assert_eq!(said(&feedback("closed", "failure")).unwrap(), Said::Failed { words: "last".into() });
+        assert_eq!(said(&feedback("closed", "failure")).unwrap(), Said::Failed { words: "first; last".into() });
         assert_eq!(said(&feedback("downloaded", "success")).unwrap(), Said::Downloaded);
         assert!(said(&feedback("exploded", "none")).is_err());
         assert!(said(&feedback("closed", "maybe")).is_err());

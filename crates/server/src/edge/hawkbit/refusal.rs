@@ -8,7 +8,7 @@ use muster_store::StoreError;
 use serde::Serialize;
 use tracing::error;
 
-use crate::flow::FlowError;
+use crate::flow::error::FlowError;
 
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -83,6 +83,10 @@ impl IntoResponse for Refusal {
         match &self {
             Self::Busy => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            // The rest of the body is not read, so the connection can't be used again.
+            Self::TooLarge => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Self::Unauthenticated => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("TargetToken, GatewayToken"));

@@ -19,7 +19,8 @@ use super::problem::{Refusal, Refusals};
 use super::session::hashing;
 use super::{page, show};
 use crate::App;
-use crate::flow::{FlowError, accounts};
+use crate::flow::accounts;
+use crate::flow::error::FlowError;
 
 /// List accounts.
 #[utoipa::path(get, path = "/accounts", operation_id = "list_accounts", tag = "accounts", params(PageQuery),

@@ -19,7 +19,8 @@ use super::page::{Rows, page, plain};
 use super::problem::{Refusal, Refusals};
 use super::{etag, show};
 use crate::App;
-use crate::flow::{FlowError, actions};
+use crate::flow::actions;
+use crate::flow::error::FlowError;
 
 fn id(text: &str) -> Result<ActionId, Refusal> {
     text.parse().map_err(|_| Refusal::not_found(format!("no action {text:?}")))

@@ -14,7 +14,7 @@ use muster_vocab::{AccountId, ProjectId, Timestamp, TokenId};
 
 use super::problem::Refusal;
 use crate::App;
-use crate::flow::FlowError;
+use crate::flow::error::FlowError;
 
 /// A token's last use is written down at most this often.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(60);

@@ -17,7 +17,8 @@ use super::problem::{Refusal, Refusals};
 use super::releases::name_and_version;
 use super::{etag, page, show};
 use crate::App;
-use crate::flow::{FlowError, channels};
+use crate::flow::channels;
+use crate::flow::error::FlowError;
 
 /// List channels.
 #[utoipa::path(get, path = "/channels", operation_id = "list_channels", tag = "channels", params(PageQuery),

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::auth::Operator;
 use super::problem::Refusal;
 use crate::App;
-use crate::flow::FlowError;
+use crate::flow::error::FlowError;
 
 /// The request as far as its answer depends on it.
 #[derive(Debug)]

@@ -25,7 +25,8 @@ use super::page::{Rows, page, plain, select};
 use super::problem::{Refusal, Refusals};
 use super::{etag, show};
 use crate::App;
-use crate::flow::{FlowError, devices};
+use crate::flow::devices;
+use crate::flow::error::FlowError;
 use crate::table::Tenant;
 
 /// Ended actions that `why` looks back on.

@@ -16,11 +16,9 @@ mod problem;
 mod projects;
 mod releases;
 mod rollouts;
-mod routes;
+pub mod routes;
 mod session;
 mod show;
 mod spec;
 mod tokens;
 mod uploads;
-
-pub use routes::{openapi, routes};

@@ -5,18 +5,22 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use muster_domain::{action, rollout};
+use muster_domain::action;
+use muster_domain::rollout::step as rollout;
 use muster_store::StoreError;
 use muster_wire::Problem;
 use muster_wire::problem::MEDIA_TYPE;
 use tracing::error;
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 
-use crate::flow::FlowError;
+use crate::flow::error::FlowError;
 
-/// A refusal on its way to the client.
+/// A refusal on its way to the client. Boxed, because most requests are not refused.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct Refusal(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -27,7 +31,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None, header: None }
+        Self(Box::new(Parts { status, code, detail: detail.into(), field: None, header: None }))
     }
 
     pub(super) fn bad(field: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -38,12 +42,14 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
-    pub(super) fn at(self, field: impl Into<String>) -> Self {
-        Self { field: Some(field.into()), ..self }
+    pub(super) fn at(mut self, field: impl Into<String>) -> Self {
+        self.0.field = Some(field.into());
+        self
     }
 
-    pub(super) fn with(self, name: header::HeaderName, value: impl Into<HeaderValue>) -> Self {
-        Self { header: Some((name, value.into())), ..self }
+    pub(super) fn with(mut self, name: header::HeaderName, value: impl Into<HeaderValue>) -> Self {
+        self.0.header = Some((name, value.into()));
+        self
     }
 
     pub(super) fn unauthenticated(code: &'static str, detail: &str) -> Self {
@@ -60,17 +66,22 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        let Parts { status, code, detail, field, header: extra } = *self.0;
         let problem = Problem {
-            kind: format!("urn:muster:problem:{}", self.code),
-            title: self.status.canonical_reason().unwrap_or("Refused").to_owned(),
-            status: self.status.as_u16(),
-            code: self.code.to_owned(),
-            detail: self.detail,
-            field: self.field,
+            kind: format!("urn:muster:problem:{code}"),
+            title: status.canonical_reason().unwrap_or("Refused").to_owned(),
+            status: status.as_u16(),
+            code: code.to_owned(),
+            detail,
+            field,
         };
-        let mut response = (self.status, Json(problem)).into_response();
+        let mut response = (status, Json(problem)).into_response();
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            // The rest of the body is not read, so the connection can't be used again.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = extra {
             response.headers_mut().insert(name, value);
         }
         response

@@ -21,8 +21,9 @@ use super::problem::{Refusal, Refusals};
 use super::releases::name_and_version;
 use super::{etag, spec};
 use crate::App;
+use crate::flow::devices::check_revision;
+use crate::flow::error::FlowError;
 use crate::flow::rollouts::{self, NewRollout, Order};
-use crate::flow::{FlowError, devices::check_revision};
 
 /// `r-12`, or the rollout's name.
 pub(super) fn id(view: &View<'_>, project: ProjectId, text: &str) -> Result<RolloutId, StoreError> {

@@ -18,7 +18,8 @@ use super::body::Json;
 use super::problem::{Refusal, Refusals};
 use super::show;
 use crate::App;
-use crate::flow::{FlowError, accounts, tokens};
+use crate::flow::error::FlowError;
+use crate::flow::{accounts, tokens};
 
 /// Hashes worked out at once: each takes 19 MiB and 20 ms of a core.
 const HASHES_AT_ONCE: usize = 2;

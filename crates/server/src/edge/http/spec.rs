@@ -2,10 +2,9 @@
 
 use muster_domain::ActionState;
 use muster_domain::action::Push;
+use muster_domain::rollout::spec::{Advance, OnError, Spec, Take, Threshold, WaveSpec};
 use muster_domain::rollout::spec::{ERRORS_DEFAULT, SUCCESS_DEFAULT};
-use muster_domain::rollout::{
-    Advance, Counts, OnError, Phase, Rollout, Spec, Take, Threshold, Wave, WaveSpec, WaveState, text,
-};
+use muster_domain::rollout::{Counts, Phase, Rollout, Wave, WaveState, text};
 use muster_domain::window::Window;
 use muster_store::{StoreError, View};
 use muster_vocab::{ProjectId, Timestamp, limit};

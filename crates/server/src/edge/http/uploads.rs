@@ -21,8 +21,8 @@ use super::body::{Json, Named};
 use super::problem::{Refusal, Refusals};
 use super::show;
 use crate::App;
-use crate::flow::FlowError;
 use crate::flow::artifacts::{self, Announced, Begun};
+use crate::flow::error::FlowError;
 
 const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 

@@ -1,0 +1,4 @@
+//! Programs we did not write, against a real server. They are skipped by `cargo xtask test --fast`.
+
+mod schemathesis;
+mod swupdate;
