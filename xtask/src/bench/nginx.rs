@@ -11,7 +11,7 @@ use anyhow::Context;
 
 use super::folder::Folder;
 use super::server::{end, until};
-use crate::process;
+use crate::parts;
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -25,7 +25,7 @@ pub struct Nginx {
 
 impl Nginx {
     pub fn start(body: &str) -> anyhow::Result<Self> {
-        let program = process::find("nginx").context("nginx is missing: apt-get install nginx-light")?;
+        let program = parts::nginx()?;
         let folder = Folder::make("nginx")?;
         let address = free_address()?;
         let file = folder.path().join("nginx.conf");

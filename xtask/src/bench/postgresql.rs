@@ -12,7 +12,7 @@ use anyhow::Context;
 
 use super::folder::Folder;
 use super::server::{end, until};
-use crate::process;
+use crate::{parts, process};
 
 const ACCOUNT: &str = "postgres";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ pub fn commits_per_s() -> anyhow::Result<f64> {
 
 impl Cluster {
     fn start() -> anyhow::Result<Self> {
-        let programs = programs().context("PostgreSQL is missing: apt-get install postgresql")?;
+        let programs = parts::postgresql()?;
         let folder = Folder::make("postgresql")?;
         if is_root() {
             process::run(Command::new("chown").arg(ACCOUNT).arg(folder.path()))?;
@@ -89,13 +89,6 @@ impl Drop for Cluster {
 }
 
 /// The newest version that Debian installed.
-fn programs() -> Option<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-    let newest = versions.flatten().max_by_key(|version| version.file_name().to_str()?.parse::<u32>().ok())?;
-    let programs = newest.path().join("bin");
-    programs.join("initdb").is_file().then_some(programs)
-}
-
 fn as_account(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
