@@ -27,6 +27,10 @@ use command::watch::{self, WatchArgs};
 use exit::Outcome;
 use output::Format;
 
+/// Requests are many small allocations on several threads: see docs/decisions/2026-11-mimalloc.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// DevOps for fleets of connected devices.
 ///
 /// Exit codes: 0 done, 1 failed, 2 usage, 3 differences, 4 not allowed, 5 not found, 6 conflict, 7 timed out,

@@ -1,16 +1,19 @@
 //! How are connections taken, bounded and let go?
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::ConnectInfo;
+use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use muster_vocab::limit;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
@@ -28,19 +31,55 @@ pub fn routes(app: &Arc<App>) -> Router {
 }
 
 /// Serves until `stop`, then lets open requests end.
+///
+/// One thread per core, each with its own event loop on the shared listener: a request is read, answered and written
+/// by one thread, and none wakes another. Workers and blocking reads run elsewhere.
 pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Output = ()> + Send) -> io::Result<()> {
+    let listener = listener.into_std()?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut threads = Vec::with_capacity(cores);
+    for core in 0..cores {
+        let (app, listener) = (app.clone(), listener.try_clone()?);
+        let thread = std::thread::Builder::new().name(format!("serve-{core}"));
+        threads.push(thread.spawn(move || serve_on_this_thread(app, listener))?);
+    }
+    stop.await;
+    // Event streams end when they see this, and so do the threads; everything else ends by itself.
+    let _ = app.stopping.send(true);
+    let ended =
+        tokio::task::spawn_blocking(move || threads.into_iter().try_for_each(|thread| thread.join().ok()?.ok()));
+    match ended.await {
+        Ok(Some(())) => Ok(()),
+        Ok(None) | Err(_) => Err(io::Error::other("a thread that serves ended early")),
+    }
+}
+
+fn serve_on_this_thread(app: Arc<App>, listener: std::net::TcpListener) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(accept(app, TcpListener::from_std(listener)?));
+    // Reads that still block have nobody to answer any more.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+async fn accept_one(
+    listener: &TcpListener,
+    stopping: &mut watch::Receiver<bool>,
+) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    tokio::select! {
+        accepted = listener.accept() => Some(accepted),
+        _ = stopping.wait_for(|stop| *stop) => None,
+    }
+}
+
+async fn accept(app: Arc<App>, listener: TcpListener) {
     let routes = routes(&app);
     let graceful = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = &mut stop => break,
-        };
+    let mut stopping = app.stopping.subscribe();
+    while let Some(accepted) = accept_one(&listener, &mut stopping).await {
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(&routes, stream, peer);
-                let watched = graceful.watch(connection);
+                let watched = graceful.watch(connection(&app, &routes, stream, peer));
                 tokio::spawn(async move {
                     if let Err(failed) = watched.await {
                         debug!(error = &failed as &dyn std::error::Error, "a connection ended early: {failed}");
@@ -53,18 +92,16 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Outpu
             }
         }
     }
-    // Event streams end when they see this; everything else ends by itself.
-    let _ = app.stopping.send(true);
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         warn!("some requests did not end in {} s and were cut", DRAIN_TIMEOUT.as_secs());
     }
-    Ok(())
 }
 
 fn connection(
+    app: &Arc<App>,
     routes: &Router,
     stream: TcpStream,
-    peer: std::net::SocketAddr,
+    peer: SocketAddr,
 ) -> hyper::server::conn::http1::Connection<
     TokioIo<TcpStream>,
     impl hyper::service::Service<
@@ -77,11 +114,19 @@ fn connection(
     if let Err(failed) = stream.set_nodelay(true) {
         debug!(error = &failed as &dyn std::error::Error, "no TCP_NODELAY: {failed}");
     }
-    let routes = routes.clone();
-    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        let mut request: Request = request.map(axum::body::Body::new);
+    let (app, routes) = (app.clone(), routes.clone());
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        routes.clone().oneshot(request)
+        // 999 of 1,000 requests are polls: they don't look for their route.
+        let is_poll = hawkbit::is_poll(&request);
+        let (app, routes) = (is_poll.then(|| app.clone()), (!is_poll).then(|| routes.clone()));
+        async move {
+            match (app, routes) {
+                (Some(app), _) => Ok(hawkbit::poll(&app, request.into_parts().0).await),
+                (None, Some(routes)) => routes.oneshot(request.map(axum::body::Body::new)).await,
+                (None, None) => Ok(axum::http::StatusCode::NOT_FOUND.into_response()),
+            }
+        }
     });
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

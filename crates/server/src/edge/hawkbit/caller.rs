@@ -1,15 +1,17 @@
 //! Who calls, and under which address?
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams};
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use muster_domain::device::DeviceState;
 use muster_trust::secret;
 use muster_vocab::{ActionId, ModuleId, ProjectId};
+use percent_encoding::percent_decode_str;
 
 use super::refusal::Refusal;
 use crate::App;
@@ -52,19 +54,22 @@ impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
-        let found = identify(parts, app).await;
-        if found.is_err() {
-            app.counters.refused.fetch_add(1, Ordering::Relaxed);
-        }
-        found
+        identify_counted(parts, app).await
     }
 }
 
-async fn identify(parts: &mut Parts, app: &Arc<App>) -> Result<Caller, Refusal> {
+pub(super) async fn identify_counted(parts: &mut Parts, app: &Arc<App>) -> Result<Caller, Refusal> {
+    let found = identify(parts, app).await;
+    if found.is_err() {
+        app.counters.refused.fetch_add(1, Ordering::Relaxed);
+    }
+    found
+}
+
+async fn identify(parts: &Parts, app: &Arc<App>) -> Result<Caller, Refusal> {
     check_accept(&parts.headers)?;
-    let params = RawPathParams::from_request_parts(parts, app).await.map_err(|_| Refusal::NotFound)?;
-    let param = |wanted: &str| params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
-    let (Some(tenant), Some(name)) = (param("tenant"), param("controller")) else { return Err(Refusal::NotFound) };
+    let (tenant, name) = named(parts.uri.path())?;
+    let (tenant, name) = (tenant.as_ref(), name.as_ref());
     // An unknown project is refused like a wrong token, so that nobody learns which projects exist.
     let tenant = app.table.tenant(tenant).ok_or(Refusal::Unauthenticated)?;
     let trusted = parts
@@ -90,6 +95,17 @@ async fn identify(parts: &mut Parts, app: &Arc<App>) -> Result<Caller, Refusal> 
     }
     let name = name.to_owned();
     Ok(Caller { tenant, name, polled, address })
+}
+
+/// Project and device as the path `/{tenant}/controller/v1/{controllerId}/…` names them.
+fn named(path: &str) -> Result<(Cow<'_, str>, Cow<'_, str>), Refusal> {
+    let mut parts = path.split('/').skip(1);
+    let (Some(tenant), Some(name)) = (parts.next(), parts.nth(2)) else { return Err(Refusal::NotFound) };
+    let decoded = (percent_decode_str(tenant).decode_utf8(), percent_decode_str(name).decode_utf8());
+    match decoded {
+        (Ok(tenant), Ok(name)) => Ok((tenant, name)),
+        _ => Err(Refusal::NotFound),
+    }
 }
 
 /// How it has proven itself.

@@ -18,8 +18,12 @@ use super::words::{Href, Poll, PollLinks};
 use crate::App;
 
 pub(super) async fn poll(State(app): State<Arc<App>>, caller: Caller, headers: HeaderMap) -> Result<Response, Refusal> {
+    answer_poll(&app, &caller, &headers)
+}
+
+pub(super) fn answer_poll(app: &App, caller: &Caller, headers: &HeaderMap) -> Result<Response, Refusal> {
     app.counters.polls.fetch_add(1, Ordering::Relaxed);
-    let body = serde_json::to_vec(&answer(&caller)).map_err(|_| Refusal::Internal)?;
+    let body = serde_json::to_vec(&answer(caller)).map_err(|_| Refusal::Internal)?;
     let etag = etag(&body);
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes());
     let mut response = Response::new(if known { Body::empty() } else { Body::from(body) });
