@@ -230,7 +230,7 @@ fn why(here: &Here, device: &str) -> Outcome<()> {
     if here.format != Format::Table {
         return output::document(here.format, &why);
     }
-    output::print(&why.reasons.iter().map(|reason| format!("{}\n", reason.text)).collect::<String>())
+    output::print(&why.reasons.iter().map(|reason| format!("{}\n", output::clean(&reason.text))).collect::<String>())
 }
 
 /// One line per wave, and one more where a wave is rolled back.
