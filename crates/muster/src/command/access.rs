@@ -93,7 +93,7 @@ pub fn token(here: &Here, command: TokenCommand) -> Outcome<()> {
 pub fn account(here: &Here, command: AccountCommand) -> Outcome<()> {
     let AccountCommand::Create { name, scope, password_stdin } = command;
     let password = if password_stdin { Some(password(true, "")?) } else { None };
-    let made: Account = here.client.post("/accounts", &AccountCreate { name, scopes: scope, password })?;
+    let made: Account = here.client.create("/accounts", &AccountCreate { name, scopes: scope, password })?;
     output::one(here.format, &made)
 }
 

@@ -192,7 +192,7 @@ fn create(here: &Here, args: CreateArgs) -> Outcome<()> {
         dynamic: args.dynamic,
         silence_s: args.silence.map(|silence| u32::try_from(silence.as_secs()).unwrap_or(u32::MAX)),
     };
-    let rollout: Rollout = here.client.post("/rollouts", &new)?;
+    let rollout: Rollout = here.client.create("/rollouts", &new)?;
     tell(here, &rollout)?;
     if args.watch { watch(here, &rollout.id, None) } else { Ok(()) }
 }
@@ -212,7 +212,10 @@ fn tell(here: &Here, rollout: &Rollout) -> Outcome<()> {
 
 fn order(here: &Here, args: &OrderArgs, order: &str) -> Outcome<()> {
     let path = format!("/rollouts/{}/{order}", part(&args.rollout));
-    let rollout: Rollout = here.client.post(&path, &Remark { reason: args.reason.clone() })?;
+    let remark = Remark { reason: args.reason.clone() };
+    // Only a retry makes a new thing.
+    let rollout: Rollout =
+        if order == "retry" { here.client.create(&path, &remark)? } else { here.client.post(&path, &remark)? };
     tell(here, &rollout)
 }
 
