@@ -10,6 +10,7 @@ use muster_wire::rollout::{
 };
 
 use super::Here;
+use super::watch::ABSENCE_MAX;
 use crate::client::part;
 use crate::exit::{Failed, Outcome};
 use crate::output::{self, Format};
@@ -164,6 +165,9 @@ pub fn run(here: &Here, command: RolloutCommand) -> Outcome<()> {
 }
 
 fn create(here: &Here, args: CreateArgs) -> Outcome<()> {
+    if args.watch && !args.start && args.start_at.is_none() {
+        return Err(Failed::Usage("--watch needs --start or --start-at: a draft would never end".into()));
+    }
     let listed = args.waves.map(|waves| waves.0).unwrap_or(args.wave);
     let with_defaults = |wave: WaveCreate| WaveCreate {
         success: wave.success.or(args.success),
@@ -193,8 +197,7 @@ fn create(here: &Here, args: CreateArgs) -> Outcome<()> {
         silence_s: args.silence.map(|silence| u32::try_from(silence.as_secs()).unwrap_or(u32::MAX)),
     };
     let rollout: Rollout = here.client.create("/rollouts", &new)?;
-    tell(here, &rollout)?;
-    if args.watch { watch(here, &rollout.id, None) } else { Ok(()) }
+    if args.watch { watch(here, &rollout.id, None) } else { tell(here, &rollout) }
 }
 
 fn tell(here: &Here, rollout: &Rollout) -> Outcome<()> {
@@ -294,6 +297,7 @@ pub fn watch(here: &Here, name: &str, timeout: Option<Duration>) -> Outcome<()> 
         Screen { live: output::is_terminal() && here.format == Format::Table, drawn: 0, last: String::new() };
     let start = Ended::of(&first);
     let mut rollout = first;
+    let mut gone: Option<Instant> = None;
     loop {
         screen.show(here, &rollout, pace(start, Ended::of(&rollout), began.elapsed()))?;
         if let Some(end) = end(&rollout) {
@@ -304,9 +308,16 @@ pub fn watch(here: &Here, name: &str, timeout: Option<Duration>) -> Outcome<()> 
         }
         std::thread::sleep(WATCH_INTERVAL);
         match here.client.get(&path) {
-            Ok(read) => rollout = read,
+            Ok(read) => (rollout, gone) = (read, None),
             // The server may be restarting; the rollout goes on when it is back.
-            Err(Failed::Other(gone)) => eprintln!("{gone}; trying again"),
+            Err(Failed::Other(error)) => match gone {
+                None => {
+                    eprintln!("{error}; waiting for the server");
+                    gone = Some(Instant::now());
+                }
+                Some(since) if since.elapsed() < ABSENCE_MAX => {}
+                Some(_) => return Err(Failed::Other(error)),
+            },
             Err(other) => return Err(other),
         }
     }
