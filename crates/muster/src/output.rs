@@ -120,7 +120,7 @@ fn aligned(headers: Vec<&str>, rows: Vec<Vec<String>>, width_max: Option<usize>)
         return String::new();
     }
     let mut lines = vec![headers.into_iter().map(str::to_owned).collect::<Vec<_>>()];
-    lines.extend(rows.into_iter().map(|row| row.iter().map(|cell| clean(cell)).collect()));
+    lines.extend(rows.into_iter().map(|row| row.iter().map(|cell| shown(cell)).collect()));
     let width = |column: usize| lines.iter().map(|row| console::measure_text_width(&row[column])).max().unwrap_or(0);
     let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
     let mut text = String::new();
@@ -139,6 +139,11 @@ fn aligned(headers: Vec<&str>, rows: Vec<Vec<String>>, width_max: Option<usize>)
     text
 }
 
+/// An empty cell would shift the columns of whoever splits lines at spaces.
+fn shown(cell: &str) -> String {
+    if cell.is_empty() { "-".to_owned() } else { clean(cell) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,8 +154,8 @@ mod tests {
 
     #[test]
     fn columns_line_up_whatever_the_script() {
-        let rows = vec![row(["größe", "berlin"]), row(["日本", "kyoto"])];
-        assert_eq!(aligned(vec!["NAME", "SITE"], rows, None), "NAME   SITE\ngröße  berlin\n日本   kyoto\n");
+        let rows = vec![row(["größe", "berlin"]), row(["日本", ""])];
+        assert_eq!(aligned(vec!["NAME", "SITE"], rows, None), "NAME   SITE\ngröße  berlin\n日本   -\n");
         assert_eq!(aligned(vec!["NAME", "SITE"], Vec::new(), None), "");
     }
 

@@ -201,7 +201,7 @@ impl Row for Shown {
     }
 
     fn cells(&self) -> Vec<String> {
-        let mark = if self.current { "*" } else { "" };
+        let mark = if self.current { "*" } else { " " };
         [mark, &self.name, &self.server, &self.account, &self.project].map(str::to_owned).to_vec()
     }
 }
