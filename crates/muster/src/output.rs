@@ -115,6 +115,17 @@ pub fn table(headers: Vec<&str>, rows: Vec<Vec<String>>) -> String {
     aligned(headers, rows, width_max)
 }
 
+/// What fits on the terminal, so that drawing over it finds each line where it was.
+pub fn fit(text: &str) -> String {
+    let (height, width) = console::Term::stdout().size();
+    fit_to(text, usize::from(height), usize::from(width))
+}
+
+fn fit_to(text: &str, height: usize, width: usize) -> String {
+    let lines = text.lines().take(height.saturating_sub(1));
+    lines.map(|line| console::truncate_str(line, width, "…").into_owned() + "\n").collect()
+}
+
 fn aligned(headers: Vec<&str>, rows: Vec<Vec<String>>, width_max: Option<usize>) -> String {
     if rows.is_empty() {
         return String::new();
@@ -164,6 +175,11 @@ mod tests {
         let rows = || vec![row(["a", "a long sentence"])];
         assert_eq!(aligned(vec!["NAME", "TEXT"], rows(), Some(10)), "NAME  TEXT\na     a l…\n");
         assert!(aligned(vec!["NAME", "TEXT"], rows(), None).contains("a long sentence"));
+    }
+
+    #[test]
+    fn a_drawing_fits_on_the_terminal() {
+        assert_eq!(fit_to("one long line\ntwo\nthree\n", 3, 8), "one lon…\ntwo\n");
     }
 
     #[test]

@@ -371,7 +371,7 @@ impl Screen {
         }
         let head =
             format!("{} {} is {} ({pace})\n{}\n", rollout.id, rollout.name, show::word(&rollout.state), rollout.text);
-        let text = head + &waves_table(rollout);
+        let text = output::fit(&(head + &waves_table(rollout)));
         // Up over what was drawn before, clearing each line.
         let up = if self.drawn == 0 { String::new() } else { format!("\x1b[{}A\x1b[J", self.drawn) };
         self.drawn = text.lines().count();

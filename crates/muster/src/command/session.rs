@@ -17,9 +17,10 @@ use crate::output::{self, Format, Row};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   muster login http://127.0.0.1:8080
-  echo \"$PASSWORD\" | muster login https://muster.example --account ann --password-stdin --context prod")]
+  echo \"$PASSWORD\" | muster login http://muster.lan:8080 --account ann --password-stdin --context prod")]
 pub struct LoginArgs {
     /// The server's address.
+    #[arg(value_parser = context::server_url)]
     url: String,
     #[arg(long, default_value = "admin")]
     account: String,
@@ -50,16 +51,12 @@ pub fn login(args: LoginArgs) -> Outcome<()> {
     let password = password(args.password_stdin, "Password: ")?;
     let login = Login { account: args.account, password, project: args.project };
     let done: LoggedIn = Client::at(&args.url, None).post("/login", &login)?;
-    let host = args.url.split("//").nth(1).unwrap_or(&args.url).trim_end_matches('/').to_owned();
+    let host = args.url.split("//").nth(1).unwrap_or(&args.url).to_owned();
     let name = args.name.unwrap_or(host);
     let path = context::path()?;
     let mut contexts = context::load(&path)?;
-    let context = Context {
-        server: args.url.trim_end_matches('/').to_owned(),
-        token: done.token,
-        account: done.account.clone(),
-        project: done.project.clone(),
-    };
+    let context =
+        Context { server: args.url, token: done.token, account: done.account.clone(), project: done.project.clone() };
     contexts.contexts.insert(name.clone(), context);
     contexts.current = Some(name.clone());
     context::save(&path, &contexts)?;
