@@ -1,7 +1,9 @@
 //! The project's routines: each is one word after `cargo xtask`.
 
+mod bench;
 mod faults;
 mod figure;
+mod loader;
 mod parts;
 mod process;
 mod test;
@@ -20,6 +22,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Routine {
+    /// Measure the release build and print figures.
+    Bench(bench::Bench),
     /// Build Muster and show a fleet of simulated devices being updated.
     Demo(Demo),
     Test(test::Test),
@@ -61,5 +65,6 @@ fn run(routine: Routine) -> anyhow::Result<()> {
         Routine::Faults(faults) => faults.run(),
         Routine::Tidy(tidy) => tidy.run(),
         Routine::Limits => tidy::write_limits(),
+        Routine::Bench(bench) => bench.run(),
     }
 }

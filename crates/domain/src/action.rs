@@ -3,6 +3,7 @@
 //! ```text
 //! scheduled → queued → [awaiting_confirmation →] offered → running → finished | failed | downloaded
 //!     every open state → canceled | lost        running → canceling → canceled | finished | failed | running
+//!     lost, canceled without an answer → finished, when the device comes back and says so
 //! ```
 //!
 //! Pure. Every input that is not listed for a state is refused and changes nothing.
@@ -11,6 +12,8 @@ use std::time::Duration;
 
 use muster_vocab::{ActionId, DeviceId, ReleaseId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use crate::window::{Window, WindowState};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,6 +98,8 @@ pub enum EndReason {
     AlreadyInstalled,
     RolloutAborted,
     RolloutRolledBack,
+    /// It was canceled for that reason, and the device never answered: it may have installed it all the same.
+    Unanswered(Box<EndReason>),
     /// A person canceled it, with their reason.
     Operator(String),
     /// A newer action was fetched while this one's cancel was pending.
@@ -111,6 +116,7 @@ impl std::fmt::Display for EndReason {
             Self::AlreadyInstalled => f.write_str("the device ran this release already"),
             Self::RolloutAborted => f.write_str("its rollout was aborted"),
             Self::RolloutRolledBack => f.write_str("its rollout was rolled back"),
+            Self::Unanswered(reason) => write!(f, "{reason}, and the device has not confirmed that it stopped"),
             Self::Operator(reason) if reason.is_empty() => f.write_str("canceled by an operator"),
             Self::Operator(reason) => write!(f, "canceled by an operator: {reason}"),
             Self::Superseded => f.write_str("the device took a newer action instead"),
@@ -204,7 +210,7 @@ pub enum Input {
     ForceCancel(EndReason),
     /// Soft becomes forced.
     Force,
-    /// `silent_at` has come. `until`: the window is closed and opens then, so silence is in order.
+    /// `silent_at` has come. `until`: silence is in order until then, as [`excused_until`] says.
     Silence {
         until: Option<Timestamp>,
     },
@@ -250,6 +256,9 @@ pub fn step(action: &Action, now: Timestamp, input: Input) -> Result<Action, Ref
         (S::Offered | S::Running | S::Canceling | S::Lost | S::Downloaded, Input::Report { said, progress }) => {
             report(action, now, said, progress)?
         }
+        (S::Canceled, Input::Report { said: Said::Succeeded, .. }) if never_answered(action) => {
+            Action { installed: true, ..ended(action, S::Finished, None) }
+        }
         (S::Canceling, Input::CancelReport(said)) => cancel_report(action, now, &said),
         (state, Input::Cancel(reason)) if !state.is_terminal() => cancel(action, now, reason),
         (state, Input::ForceCancel(reason)) if !state.is_terminal() => ended(action, S::Canceled, Some(reason)),
@@ -257,7 +266,22 @@ pub fn step(action: &Action, now: Timestamp, input: Input) -> Result<Action, Ref
         (state, Input::Silence { until }) if !state.is_terminal() => silence(action, now, until)?,
         (state, input) => return Err(refusal(state, &input)),
     };
-    Ok(Action { changed_at: if next.state == action.state { action.changed_at } else { now }, ..next })
+    let changed_at = if next.state == action.state { action.changed_at } else { now };
+    let revision = if next == *action { action.revision } else { action.revision + 1 };
+    Ok(Action { changed_at, revision, ..next })
+}
+
+/// Silence is in order if the window was closed all the while: until it opens next.
+///
+/// An opening that passed without a word excuses nothing, or a device that an update broke would wait for ever
+/// behind a window shorter than the silence that counts.
+#[must_use]
+pub fn excused_until(action: &Action, window: Option<&Window>, now: Timestamp) -> Option<Timestamp> {
+    let heard_at = action.silent_at?.minus(action.silence);
+    match window?.state(heard_at) {
+        WindowState::Closed { opens_at } if opens_at > now => Some(opens_at),
+        WindowState::Closed { .. } | WindowState::Open { .. } => None,
+    }
 }
 
 fn refusal(state: ActionState, input: &Input) -> Refused {
@@ -323,7 +347,7 @@ fn cancel(action: &Action, now: Timestamp, reason: EndReason) -> Action {
 
 fn force(action: &Action) -> Result<Action, Refused> {
     match action.push {
-        Push::Soft | Push::ForcedFrom { .. } => Ok(Action { push: Push::Forced, ..moved(action, action.state) }),
+        Push::Soft | Push::ForcedFrom { .. } => Ok(Action { push: Push::Forced, ..action.clone() }),
         Push::Forced | Push::DownloadOnly => Err(Refused::AlreadyForced),
     }
 }
@@ -334,8 +358,8 @@ fn silence(action: &Action, now: Timestamp, until: Option<Timestamp>) -> Result<
         return Err(Refused::Illegal);
     }
     Ok(match (action.state, until) {
-        (ActionState::Canceling, _) => ended(action, ActionState::Canceled, action.reason.clone()),
-        (_, Some(opens_at)) => Action { silent_at: Some(opens_at.plus(action.silence)), ..moved(action, action.state) },
+        (ActionState::Canceling, _) => ended(action, ActionState::Canceled, unanswered(action)),
+        (_, Some(opens_at)) => Action { silent_at: Some(opens_at.plus(action.silence)), ..action.clone() },
         (_, None) => {
             let seconds = u32::try_from(action.silence.as_secs()).unwrap_or(u32::MAX);
             ended(action, ActionState::Lost, Some(EndReason::Silent(seconds)))
@@ -343,8 +367,17 @@ fn silence(action: &Action, now: Timestamp, until: Option<Timestamp>) -> Result<
     })
 }
 
+/// A device that went silent while it was asked to stop may have finished all the same; it is believed then.
+fn unanswered(action: &Action) -> Option<EndReason> {
+    action.reason.clone().map(|reason| EndReason::Unanswered(Box::new(reason)))
+}
+
+fn never_answered(action: &Action) -> bool {
+    matches!(action.reason, Some(EndReason::Unanswered(_))) && !action.told_skip
+}
+
 fn moved(action: &Action, state: ActionState) -> Action {
-    Action { state, revision: action.revision + 1, ..action.clone() }
+    Action { state, ..action.clone() }
 }
 
 fn ended(action: &Action, state: ActionState, reason: Option<EndReason>) -> Action {
@@ -491,6 +524,30 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_device_that_never_answered_a_cancel_is_believed_when_it_says_that_it_installed() {
+        let asked = Action { reason: Some(EndReason::RolloutRolledBack), ..action(ActionState::Canceling) };
+        let silent = step(&asked, T0, Input::Silence { until: None }).unwrap();
+        assert_eq!(silent.state, ActionState::Canceled);
+        let next = step(&silent, T0, said(Said::Succeeded)).unwrap();
+        assert_eq!((next.state, next.installed, next.reason), (ActionState::Finished, true, None));
+        assert_eq!(step(&silent, T0, said(Said::Working)), Err(Refused::Closed));
+        let stopped = step(&asked, T0, Input::CancelReport(CancelSaid::Stopped)).unwrap();
+        assert_eq!(step(&stopped, T0, said(Said::Succeeded)), Err(Refused::Closed));
+    }
+
+    #[test]
+    fn a_step_that_changes_nothing_is_no_revision_and_any_other_is() {
+        for state in ActionState::ALL {
+            for input in every_input() {
+                let from = action(state);
+                let Ok(next) = step(&from, T0.plus(Duration::from_secs(1)), input) else { continue };
+                let same = Action { revision: from.revision, ..next.clone() } == from;
+                assert_eq!(next.revision == from.revision, same, "{state:?} became {next:?}");
+            }
+        }
+    }
+
+    #[test]
     fn closing_without_having_been_allowed_to_install_is_not_success() {
         let waiting = Action { told_skip: true, ..action(ActionState::Running) };
         let next = step(&waiting, T0, said(Said::Succeeded)).unwrap();
@@ -513,6 +570,20 @@ pub(crate) mod tests {
         let next = step(&action(ActionState::Offered), T0, Input::Silence { until: Some(opens_at) }).unwrap();
         assert_eq!(next.state, ActionState::Offered);
         assert_eq!(next.silent_at, Some(opens_at.plus(limit::ACTION_SILENCE_DEFAULT)));
+    }
+
+    #[test]
+    fn a_window_that_opened_meanwhile_excuses_no_silence() {
+        // T0 is a Wednesday, 11:06 UTC.
+        let window = Window::parse("sat 02:00-05:00 UTC").unwrap();
+        let hours = |count: u64| T0.plus(Duration::from_secs(count * 3600));
+        let offered = Action { silent_at: Some(hours(24)), ..action(ActionState::Offered) };
+        let opens_at = excused_until(&offered, Some(&window), hours(24)).unwrap();
+        let deferred = step(&offered, hours(24), Input::Silence { until: Some(opens_at) }).unwrap();
+        let again_at = deferred.silent_at.unwrap();
+        assert!(matches!(window.state(again_at), WindowState::Closed { .. }));
+        assert_eq!(excused_until(&deferred, Some(&window), again_at), None);
+        assert_eq!(excused_until(&offered, None, hours(24)), None);
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use std::cmp::Reverse;
 
-use muster_vocab::ActionId;
+use muster_vocab::{ActionId, ReleaseId};
 
-use crate::action::{Action, ActionState};
+use crate::action::{Action, ActionState, EndReason, Input};
 
 /// What has to change for the device to have the right action on offer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,6 +28,28 @@ pub fn of_device(open: &[Action]) -> Turn {
             Turn { offer: Some(next.id), step_back: Some(holder.id) }
         }
         (Some(_), Some(_)) => Turn::default(),
+    }
+}
+
+/// Does this step of an action let another one have its turn?
+///
+/// Also when the device closed what it may not install yet: what is only on offer again can yield.
+#[must_use]
+pub fn is_due_after(before: ActionState, after: ActionState) -> bool {
+    let lets_go = before.holds_device() && !after.holds_device();
+    lets_go || (before == ActionState::Running && after == ActionState::Offered)
+}
+
+/// How an action ends whose turn has come when there is nothing left for it to do.
+///
+/// A way back is only for a device that still runs what its rollout brought: one that another rollout has
+/// moved on meanwhile stays where it is.
+#[must_use]
+pub fn instead_of_offer(next: &Action, installed: Option<ReleaseId>) -> Option<Input> {
+    match (installed, next.rollback) {
+        (Some(runs), _) if runs == next.release => Some(Input::AlreadyInstalled),
+        (runs, true) if runs != next.previous => Some(Input::Cancel(EndReason::Superseded)),
+        _ => None,
     }
 }
 
@@ -71,6 +93,26 @@ mod tests {
         let back = Action { rollback: true, ..numbered(3, ActionState::Queued, 0) };
         let open = [numbered(1, ActionState::Queued, 1000), back];
         assert_eq!(of_device(&open).offer, Some(ActionId(3)));
+    }
+
+    #[test]
+    fn what_lets_go_or_can_yield_again_makes_room() {
+        use ActionState as S;
+        let due: Vec<_> = S::ALL
+            .iter()
+            .flat_map(|before| S::ALL.iter().map(move |after| (*before, *after)))
+            .filter(|(before, after)| is_due_after(*before, *after) && after.holds_device())
+            .collect();
+        assert_eq!(due, [(S::Running, S::Offered)]);
+        assert!(is_due_after(S::Running, S::Canceling) && !is_due_after(S::Canceling, S::Canceled));
+    }
+
+    #[test]
+    fn a_device_that_was_moved_on_is_not_brought_back() {
+        let back = Action { rollback: true, previous: Some(ReleaseId(1)), ..numbered(3, ActionState::Queued, 0) };
+        assert_eq!(instead_of_offer(&back, Some(ReleaseId(1))), None);
+        assert_eq!(instead_of_offer(&back, Some(back.release)), Some(Input::AlreadyInstalled));
+        assert_eq!(instead_of_offer(&back, Some(ReleaseId(9))), Some(Input::Cancel(EndReason::Superseded)));
     }
 
     #[test]

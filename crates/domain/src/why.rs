@@ -4,7 +4,7 @@ use muster_vocab::Timestamp;
 
 use crate::action::{Action, ActionState, EndReason, Push};
 use crate::device::{Device, DeviceState};
-use crate::rollout::{Phase, Rollout, text};
+use crate::rollout::{Phase, Rollout, WaveState, text};
 use crate::window::WindowState;
 
 /// One action with what surrounds it.
@@ -61,7 +61,8 @@ fn explain_case(device: &Device, cases: &[Case], case: &Case, now: Timestamp) ->
         ActionState::Scheduled => scheduled(name, case, now),
         ActionState::Queued => queued(name, cases, case),
         ActionState::AwaitingConfirmation => {
-            plain("waits_for_consent", format!("{name} (or its user) has to consent to {release} first."))
+            let lost = lost_unless_heard(&case.action);
+            plain("waits_for_consent", format!("{name} (or its user) has to consent to {release} first.{lost}"))
         }
         ActionState::Offered | ActionState::Running => on_offer(device, case, now),
         ActionState::Canceling => {
@@ -91,7 +92,12 @@ fn scheduled(name: &str, case: &Case, now: Timestamp) -> Reason {
     let number = case.action.wave + 1;
     let rollout = &case.rollout;
     let state = text::describe(rollout, now);
+    let is_open = rollout.waves[usize::from(case.action.wave)].state != WaveState::Waiting;
     match rollout.phase {
+        Phase::Running { .. } if is_open => plain(
+            "waits_for_turn",
+            format!("{name} is in wave {number} of {}, which is just being opened.", rollout.id),
+        ),
         Phase::Paused { .. } => {
             plain("waits_for_person", format!("{name} is in wave {number} of {}. {state}", rollout.id))
         }
@@ -114,8 +120,16 @@ fn queued(name: &str, cases: &[Case], case: &Case) -> Reason {
     }
 }
 
+fn lost_unless_heard(action: &Action) -> String {
+    action.silent_at.map_or_else(String::new, |at| format!(" It counts as failed if it says nothing until {at}."))
+}
+
 fn on_offer(device: &Device, case: &Case, now: Timestamp) -> Reason {
-    let (name, release) = (&device.name, &case.release);
+    let name = &device.name;
+    let release = match case.action.rollback {
+        true => format!("{} (the way back)", case.release),
+        false => case.release.clone(),
+    };
     let window = case.rollout.spec.window.as_ref();
     if let Some(WindowState::Closed { opens_at }) = window.map(|window| window.state(now)) {
         let window = window.map(ToString::to_string).unwrap_or_default();
@@ -128,10 +142,7 @@ fn on_offer(device: &Device, case: &Case, now: Timestamp) -> Reason {
         };
     }
     let seen = device.last_seen.map_or_else(|| "never".into(), |at| at.to_string());
-    let lost = case
-        .action
-        .silent_at
-        .map_or_else(String::new, |at| format!(" It counts as failed if it says nothing until {at}."));
+    let lost = lost_unless_heard(&case.action);
     if case.action.state == ActionState::Running {
         let progress = case.action.progress.map_or_else(String::new, |p| format!(" ({} of {})", p.done, p.of));
         return plain("installing", format!("{name} works on {release}{progress}.{lost}"));
@@ -154,6 +165,17 @@ fn finished(device: &Device, case: &Case) -> Reason {
             "rolled_back",
             format!("{name} was brought back to {release}. {}", text::describe(&case.rollout, Timestamp(0))),
         ),
+        (Phase::RollingBack { why } | Phase::RolledBack { why, .. }, false)
+            if case.action.installed && case.action.previous.is_none() =>
+        {
+            plain(
+                "cannot_go_back",
+                format!(
+                    "{name} took {release} and keeps it, because nothing is known of what it ran before; the rollout was rolled back: {}.",
+                    text::back_reason(why)
+                ),
+            )
+        }
         (Phase::RollingBack { why } | Phase::RolledBack { why, .. }, false) if case.action.installed => plain(
             "took_before_rollback",
             format!("{name} took {release} (before: {from}); the rollout was rolled back: {}.", text::back_reason(why)),

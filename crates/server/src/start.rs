@@ -74,6 +74,12 @@ impl Ready {
 
     /// Serves until `stop` says so; then lets open requests end and writes down what is in memory only.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), StartError> {
+        let excused = work::time::excuse_downtime(&self.app).await.map_err(StartError::First)?;
+        if excused > 0 {
+            info!(excused, "{excused} actions fell silent while the server was away and get their time again");
+        }
+        let (address, folder) = (self.address()?, self.app.config.data.display().to_string());
+        info!(%address, folder, "serving {folder} on {address}");
         let workers = work::start(&self.app);
         let outcome = edge::serve::serve(self.app.clone(), self.listener, stop).await;
         let _ = self.app.stopping.send(true);

@@ -152,12 +152,16 @@ impl Tenant {
         if own_s == 0 { self.settings.poll_interval_s } else { own_s }
     }
 
-    /// Who was seen since the last call, for writing down.
+    /// Who was seen since the last call, for writing down: in the order in which they lie on the disk, so that
+    /// devices that share a page are written together.
     #[must_use]
     pub fn take_seen(&self) -> Vec<(DeviceId, Timestamp)> {
         let devices = self.devices.pin();
         let unsaved = devices.values().filter(|entry| entry.seen_unsaved.swap(false, Ordering::Relaxed));
-        unsaved.map(|entry| (entry.device, Timestamp(entry.last_seen.load(Ordering::Relaxed)))).collect()
+        let seen = unsaved.map(|entry| (entry.device, Timestamp(entry.last_seen.load(Ordering::Relaxed))));
+        let mut seen: Vec<_> = seen.collect();
+        seen.sort_unstable();
+        seen
     }
 
     pub fn put(&self, standing: &Standing, now: Timestamp) {

@@ -272,8 +272,9 @@ impl Tx<'_> {
     ) -> Result<(), StoreError> {
         let what = "labels and attributes";
         self.conn
-            .prepare_cached(&format!("DELETE FROM {table} WHERE project_id = ?1 AND device_id = ?2"))
-            .and_then(|mut it| it.execute((project.0, device.0)))
+            // By the device alone: with the project, too, an index over all devices of the project looks as good.
+            .prepare_cached(&format!("DELETE FROM {table} WHERE device_id = ?1"))
+            .and_then(|mut it| it.execute([device.0]))
             .doing(what)?;
         let insert = format!("INSERT INTO {table} (project_id, device_id, key, value) VALUES (?1, ?2, ?3, ?4)");
         let mut insert = self.conn.prepare_cached(&insert).doing(what)?;
@@ -304,7 +305,7 @@ impl Tx<'_> {
         let name = self.device_name(project, id)?;
         for table in ["device_label", "device_attribute"] {
             self.conn
-                .execute(&format!("DELETE FROM {table} WHERE project_id = ?1 AND device_id = ?2"), (project.0, id.0))
+                .execute(&format!("DELETE FROM {table} WHERE device_id = ?1"), [id.0])
                 .doing("deleting a device")?;
         }
         self.conn

@@ -50,7 +50,10 @@ impl View<'_> {
     /// The newest event's number, and the oldest one's that is still kept.
     pub fn event_range(&self) -> Result<(u64, u64), StoreError> {
         self.conn
-            .prepare_cached("SELECT coalesce(max(sequence), 0), coalesce(min(sequence), 0) FROM event")
+            // Asked for one by one: only then does the key answer, instead of every row.
+            .prepare_cached(
+                "SELECT coalesce((SELECT max(sequence) FROM event), 0), coalesce((SELECT min(sequence) FROM event), 0)",
+            )
             .and_then(|mut it| {
                 it.query_row([], |row| {
                     Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use muster_vocab::limit;
 use muster_vocab::selector::literal;
 use parking_lot::{Condvar, Mutex};
+use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
 
@@ -111,6 +112,9 @@ fn connect(file: &PathBuf, read_only: bool) -> Result<Connection, StoreError> {
     .doing("opening the database")?;
     conn.busy_timeout(Duration::from_secs(10)).doing("setting up the database")?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    // Plans hang on the text alone. Without this SQLite looks at the bound values, too, and compiles nearly every
+    // cached statement again each time it is used.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).doing("setting up the database")?;
     let cache_kib = if read_only { READER_CACHE_KIB } else { WRITER_CACHE_KIB };
     // FULL: a commit is on the disk before it is answered, also when the power goes.
     conn.execute_batch(&format!(

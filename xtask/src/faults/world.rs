@@ -1,261 +1,196 @@
-//! The server, the devices, and an operator who writes all the time.
+//! What does a routine ask of Muster's operator API?
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use serde_json::Value;
+use anyhow::{Context, bail};
+use muster_sim::Payload;
+use muster_vocab::Sha256;
+use muster_wire::account::{LoggedIn, Login};
+use muster_wire::action::Action;
+use muster_wire::artifact::{Upload, UploadCreate};
+use muster_wire::audit::AuditVerdict;
+use muster_wire::device::{Device, DeviceCreate};
+use muster_wire::page::Page;
+use muster_wire::project::{GatewayToken, ProjectPatch, Registration};
+use muster_wire::release::{Component, ComponentArtifact, ReleaseCreate};
+use muster_wire::rollout::{Rollout, RolloutCreate, Take, Threshold, WaveCreate};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::Digest;
 
-use crate::process;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const PAGE_ROWS: u32 = muster_vocab::limit::PAGE_ROWS_MAX;
+const RELEASE: &str = "faults";
 
-const PASSWORD: &str = "muster-faults-password";
-const START_PATIENCE: Duration = Duration::from_secs(60);
-const REGISTER_PATIENCE: Duration = Duration::from_secs(300);
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// The device whose label the operator counts up.
-const PROBE: &str = "probe";
-
-#[derive(Debug)]
+/// An operator who is logged in.
+#[derive(Debug, Clone)]
 pub struct World {
-    folder: tempfile::TempDir,
-    muster: PathBuf,
-    address: String,
-    server: Child,
-    sim: Option<Child>,
-    pub devices: u32,
-    token: String,
     agent: ureq::Agent,
-    acknowledged: u32,
-    attempted: u32,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        for child in self.sim.iter_mut().chain([&mut self.server]) {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
+    origin: String,
+    token: String,
 }
 
 impl World {
-    pub fn start(devices: u32, seed: u64) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir().context("making a folder")?;
-        let muster = process::root().join("target/debug/muster");
-        let address = free_address()?;
-        let server = serve(&muster, folder.path(), &address)?;
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(START_PATIENCE));
-        let agent = config.build().into();
-        let mut world = Self {
-            folder,
-            muster,
-            address,
-            server,
-            sim: None,
-            devices,
-            token: String::new(),
-            agent,
-            acknowledged: 0,
-            attempted: 0,
-        };
-        world.wait_until_ready()?;
-        world.log_in()?;
-        world.let_devices_in(seed)?;
-        world.begin_rollout()?;
+    pub fn log_in(origin: &str, password: &str) -> anyhow::Result<World> {
+        let config = ureq::Agent::config_builder().timeout_global(Some(ANSWER_TIMEOUT)).http_status_as_error(false);
+        let mut world = World { agent: config.build().into(), origin: origin.to_owned(), token: String::new() };
+        let login = Login { account: "admin".to_owned(), password: password.to_owned(), project: None };
+        world.token = world.post::<LoggedIn>("/login", &login).context("logging in")?.token;
         Ok(world)
     }
 
-    fn log_in(&mut self) -> anyhow::Result<()> {
-        let login = serde_json::json!({ "account": "admin", "password": PASSWORD });
-        let answer = self.call("POST", "/login", Some(&login))?;
-        self.token = text(&answer, "token")?;
-        let settings = serde_json::json!({ "registration": "accept", "poll_interval_s": 2 });
-        self.call("PATCH", "/project", Some(&settings))?;
-        self.call("POST", "/devices", Some(&serde_json::json!({ "name": PROBE })))?;
-        Ok(())
+    /// Lets unknown devices in; they come with the token that is returned.
+    pub fn open_for_devices(&self) -> anyhow::Result<String> {
+        let patch = ProjectPatch { registration: Some(Registration::Accept), ..ProjectPatch::default() };
+        self.send("PATCH", "/project", &patch).context("letting devices register themselves")?;
+        let token: GatewayToken = self.post("/project/gateway-token", &()).context("making a gateway token")?;
+        Ok(token.token)
     }
 
-    fn let_devices_in(&mut self, seed: u64) -> anyhow::Result<()> {
-        let gateway = text(&self.call("POST", "/project/gateway-token", Some(&serde_json::json!({})))?, "token")?;
-        let output = std::fs::File::create(self.folder.path().join("sim.json"))?;
-        let log = std::fs::File::create(self.folder.path().join("sim.log"))?;
-        let sim = Command::new(&self.muster)
-            .args(["sim", "--poll-ms", "2000", "--install-failures", "0.02", "--reboots", "0.1"])
-            .args(["--lost-answers", "0.02", "--slow-links", "0.05", "--server"])
-            .arg(format!("http://{}", self.address))
-            .args(["--devices", &self.devices.to_string(), "--seed", &seed.to_string(), "--journal"])
-            .arg(self.journal())
-            .env("MUSTER_GATEWAY_TOKEN", gateway)
-            .stdout(output)
-            .stderr(log)
-            .spawn()
-            .context("starting the devices")?;
-        self.sim = Some(sim);
-        eprintln!("waiting for {} devices to come in", self.devices);
-        let deadline = Instant::now() + REGISTER_PATIENCE;
-        loop {
-            let count = self.call("GET", "/devices:count?select=name%20like%20%22sim-*%22", None)?;
-            if count["count"].as_u64() == Some(u64::from(self.devices)) {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "only {count} devices came in");
-            std::thread::sleep(LOOK_AGAIN);
-        }
+    /// Uploads a payload and publishes a release of it; answers `name@version`.
+    pub fn publish(&self, payload: &Payload, size_bytes: usize) -> anyhow::Result<String> {
+        let version = payload.version.clone().context("a release needs a version")?;
+        let digest = self.upload(&payload.artifact(size_bytes)).context("uploading an artifact")?;
+        let artifacts = vec![ComponentArtifact { digest, name: None }];
+        let component =
+            Component { name: "os".to_owned(), version: version.clone(), artifacts, metadata: Default::default() };
+        let release = ReleaseCreate {
+            name: RELEASE.to_owned(),
+            version: version.clone(),
+            components: vec![component],
+            notes: String::new(),
+        };
+        self.send("POST", "/releases", &release).context("making a release")?;
+        self.send("POST", &format!("/releases/{RELEASE}/{version}/publish"), &()).context("publishing a release")?;
+        Ok(format!("{RELEASE}@{version}"))
     }
 
-    fn begin_rollout(&mut self) -> anyhow::Result<()> {
-        let file = self.folder.path().join("gateway-1.1.img");
-        let head = "muster-sim {\"version\":\"1.1\",\"install_ms\":2000}\n";
-        std::fs::write(&file, format!("{head}{}", "x".repeat(32 * 1024)))?;
-        let config = self.folder.path().join("config.toml");
-        let mut create = Command::new(&self.muster);
-        create.args(["release", "create", "gateway", "1.1", "--publish", "--artifact"]).arg(&file);
-        create.env("MUSTER_CONFIG", &config).env("MUSTER_SERVER", format!("http://{}", self.address));
-        process::output(create.env("MUSTER_TOKEN", &self.token))?;
-        let wave = |percent: u8| serde_json::json!({ "take": { "percent": percent }, "success": { "percent": 80 }, "errors": { "percent": 50 } });
-        let mut waves: Vec<Value> = [5, 10, 20, 25].into_iter().map(wave).collect();
-        waves.push(serde_json::json!({ "take": "rest", "success": { "percent": 80 }, "errors": { "percent": 50 } }));
-        let rollout = serde_json::json!({
-            "name": "faults", "release": "gateway@1.1", "select": "name like \"sim-*\"", "start": true,
-            "waves": waves,
+    /// Starts a rollout to the devices a selector matches, in waves of equal shares.
+    pub fn roll_out(&self, release: &str, select: &str, waves: u8) -> anyhow::Result<Rollout> {
+        let waves = (1..=waves).map(|number| WaveCreate {
+            take: if number == waves { Take::Rest } else { Take::Percent(100 / waves) },
+            success: Some(Threshold::Percent(80)),
+            errors: Some(Threshold::Percent(100)),
+            on_error: None,
+            soak_s: 0,
+            advance: None,
         });
-        self.call("POST", "/rollouts", Some(&rollout))?;
+        let rollout = RolloutCreate {
+            name: None,
+            release: Some(release.to_owned()),
+            channel: None,
+            select: select.to_owned(),
+            waves: waves.collect(),
+            on_error: None,
+            push: None,
+            start: true,
+            start_at: None,
+            window: None,
+            approval: false,
+            confirmation: false,
+            priority: None,
+            dynamic: false,
+            silence_s: None,
+        };
+        self.post("/rollouts", &rollout).context("starting a rollout")
+    }
+
+    pub fn rollout(&self, id: &str) -> anyhow::Result<Rollout> {
+        self.get(&format!("/rollouts/{id}")).with_context(|| format!("reading rollout {id}"))
+    }
+
+    pub fn actions(&self, rollout: &str) -> anyhow::Result<Vec<Action>> {
+        self.list("/actions", &format!("rollout == {rollout}")).context("listing actions")
+    }
+
+    pub fn devices(&self, select: &str) -> anyhow::Result<Vec<Device>> {
+        self.list("/devices", select).context("listing devices")
+    }
+
+    /// Does the audit log's chain of digests hold?
+    pub fn audit(&self) -> anyhow::Result<AuditVerdict> {
+        self.get("/audit/verify").context("verifying the audit log")
+    }
+
+    /// Makes a device; when this comes back without an error, the server has promised to keep it.
+    pub fn add_device(&self, name: &str) -> anyhow::Result<()> {
+        self.send("POST", "/devices", &DeviceCreate { name: name.to_owned(), labels: Default::default() })?;
         Ok(())
     }
 
-    /// One write of the operator; what is acknowledged has to be there after any kill.
-    pub fn write_and_remember(&mut self) {
-        self.attempted += 1;
-        let labels = serde_json::json!({ "labels": { "counted": self.attempted.to_string() } });
-        if self.call("PATCH", &format!("/devices/{PROBE}"), Some(&labels)).is_ok() {
-            self.acknowledged = self.attempted;
-        }
+    fn upload(&self, bytes: &[u8]) -> anyhow::Result<Sha256> {
+        let digest = Sha256(sha2::Sha256::digest(bytes).into());
+        let size = u64::try_from(bytes.len()).context("counting bytes")?;
+        let begun: Upload = self.post("/uploads", &UploadCreate { name: "faults.img".to_owned(), size, digest })?;
+        let request = ureq::http::Request::builder()
+            .method("PATCH")
+            .uri(self.url(&format!("/uploads/{}", begun.id)))
+            .header("Authorization", self.authorization())
+            .header("Content-Type", "application/octet-stream")
+            .header("Upload-Offset", "0")
+            .body(bytes)?;
+        let done: Upload = serde_json::from_slice(&answer(self.agent.run(request)?)?)?;
+        let artifact = done.artifact.context("the upload is not complete")?;
+        Ok(artifact.digest)
     }
 
-    pub fn check_acknowledged(&mut self) -> anyhow::Result<()> {
-        let probe = self.call("GET", &format!("/devices/{PROBE}"), None)?;
-        let found: u32 = probe["labels"]["counted"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
-        ensure!(found >= self.acknowledged, "write {} was acknowledged and {found} is there", self.acknowledged);
-        Ok(())
-    }
-
-    pub fn acknowledged(&self) -> u32 {
-        self.acknowledged
-    }
-
-    pub fn kill_and_restart(&mut self) -> anyhow::Result<()> {
-        self.server.kill().context("killing the server")?;
-        self.server.wait().context("waiting for the killed server")?;
-        self.server = serve(&self.muster, self.folder.path(), &self.address)?;
-        self.wait_until_ready()
-    }
-
-    pub fn has_ended(&self) -> bool {
-        let rollout = self.call("GET", "/rollouts/faults", None);
-        rollout.is_ok_and(|rollout| !rollout["ended_at"].is_null() || rollout["state"] == "paused")
-    }
-
-    pub fn rollout_text(&self) -> String {
-        let rollout = self.call("GET", "/rollouts/faults", None);
-        rollout.ok().and_then(|rollout| rollout["text"].as_str().map(str::to_owned)).unwrap_or_default()
-    }
-
-    pub fn wait_for_end(&self, patience: Duration) -> anyhow::Result<()> {
-        let deadline = Instant::now() + patience;
-        while !self.has_ended() {
-            ensure!(Instant::now() < deadline, "the rollout has not ended: {}", self.rollout_text());
-            std::thread::sleep(LOOK_AGAIN);
-        }
-        eprintln!("{}", self.rollout_text());
-        Ok(())
-    }
-
-    /// Ends the devices in order; their last words are their report.
-    pub fn stop_devices(&mut self) -> anyhow::Result<Value> {
-        let mut sim = self.sim.take().context("the devices were started")?;
-        process::run(process::command("kill").args(["-TERM", &sim.id().to_string()]))?;
-        sim.wait().context("waiting for the devices")?;
-        let report = std::fs::read_to_string(self.folder.path().join("sim.json"))?;
-        serde_json::from_str(&report).context("reading the devices' report")
-    }
-
-    pub fn journal(&self) -> PathBuf {
-        self.folder.path().join("journal.jsonl")
-    }
-
-    /// Every row of a list.
-    pub fn all(&self, path: &str, select: &str) -> anyhow::Result<Vec<Value>> {
+    fn list<T: DeserializeOwned>(&self, path: &str, select: &str) -> anyhow::Result<Vec<T>> {
         let mut rows = Vec::new();
-        let mut cursor = String::new();
+        let mut cursor: Option<String> = None;
         loop {
-            let select = select.replace(' ', "%20");
-            let page = self.call("GET", &format!("{path}?limit=500&select={select}{cursor}"), None)?;
-            rows.extend(page["items"].as_array().cloned().unwrap_or_default());
-            match page["next"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => return Ok(rows),
+            let mut request = self.agent.get(self.url(path)).header("Authorization", self.authorization());
+            request = request.query("limit", PAGE_ROWS.to_string()).query("select", select);
+            if let Some(cursor) = &cursor {
+                request = request.query("cursor", cursor);
+            }
+            let page: Page<T> = serde_json::from_slice(&answer(request.call()?)?)?;
+            rows.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(rows);
             }
         }
     }
 
-    pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let url = format!("http://{}/api/v1{path}", self.address);
-        let bearer = format!("Bearer {}", self.token);
-        let mut response = match (method, body) {
-            ("GET", _) => self.agent.get(&url).header("Authorization", &bearer).call(),
-            ("PATCH", Some(body)) => self.agent.patch(&url).header("Authorization", &bearer).send_json(body),
-            (_, Some(body)) => self.agent.post(&url).header("Authorization", &bearer).send_json(body),
-            (_, None) => bail!("{method} {path} needs a body"),
+    fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let request = self.agent.get(self.url(path)).header("Authorization", self.authorization());
+        Ok(serde_json::from_slice(&answer(request.call()?)?)?)
+    }
+
+    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+        Ok(serde_json::from_slice(&self.send("POST", path, body)?)?)
+    }
+
+    fn send(&self, method: &str, path: &str, body: &impl Serialize) -> anyhow::Result<Vec<u8>> {
+        let mut json = serde_json::to_vec(body)?;
+        if json == b"null" {
+            json.clear();
         }
-        .with_context(|| format!("{method} {path}"))?;
-        let status = response.status();
-        let text = response.body_mut().with_config().limit(u64::MAX).read_to_string()?;
-        ensure!(status.is_success(), "{method} {path} answered {status}: {text}");
-        Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? })
-    }
-
-    fn wait_until_ready(&self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_PATIENCE;
-        let url = format!("http://{}/readyz", self.address);
-        loop {
-            if self.agent.get(&url).call().is_ok_and(|answer| answer.status().is_success()) {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "the server does not come up:\n{}", self.server_log());
-            std::thread::sleep(Duration::from_millis(20));
+        let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
+        if !json.is_empty() {
+            request = request.header("Content-Type", "application/json");
         }
+        if !self.token.is_empty() {
+            request = request.header("Authorization", self.authorization());
+        }
+        answer(self.agent.run(request.body(json)?)?)
     }
 
-    fn server_log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
+    fn url(&self, path: &str) -> String {
+        format!("{}/api/v1{path}", self.origin)
+    }
+
+    fn authorization(&self) -> String {
+        format!("Bearer {}", self.token)
     }
 }
 
-fn serve(muster: &Path, folder: &Path, address: &str) -> anyhow::Result<Child> {
-    let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log"))?;
-    let mut server = Command::new(muster)
-        .args(["server", "--log", "warn", "--listen", address, "--data"])
-        .arg(folder.join("data"))
-        .env("MUSTER_ADMIN_PASSWORD", PASSWORD)
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .spawn()
-        .context("starting the server")?;
-    let mut line = String::new();
-    BufReader::new(server.stdout.take().context("the server's output")?).read_line(&mut line)?;
-    ensure!(line.starts_with("listening on"), "the server did not start: {line}");
-    Ok(server)
-}
-
-/// A port that was free a moment ago; the server takes the same one after each kill.
-fn free_address() -> anyhow::Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
-}
-
-fn text(answer: &Value, field: &str) -> anyhow::Result<String> {
-    answer[field].as_str().map(str::to_owned).with_context(|| format!("no {field:?} in {answer}"))
+/// The body of a 2xx; anything else is an error that says what was answered.
+fn answer(response: ureq::http::Response<ureq::Body>) -> anyhow::Result<Vec<u8>> {
+    let status = response.status();
+    let body = response.into_body().into_with_config().limit(64 * 1024 * 1024).read_to_vec()?;
+    if !status.is_success() {
+        bail!("answered {status}: {}", String::from_utf8_lossy(&body));
+    }
+    Ok(body)
 }

@@ -36,15 +36,9 @@ pub fn judge(spec: &WaveSpec, wave: &Wave, now: Timestamp) -> Verdict {
     if failed > allowed {
         return Verdict::TooMany { failed, allowed };
     }
-    let needed = needed(spec, wave.counts);
-    if wave.counts.succeeded() < needed {
-        return match wave.counts.open() {
-            0 if failed + wave.counts.succeeded() > 0 && !is_forgiven(wave) => {
-                Verdict::TooFew { succeeded: wave.counts.succeeded(), needed }
-            }
-            0 => Verdict::Passed,
-            _ => Verdict::Undecided,
-        };
+    let (succeeded, needed) = (wave.counts.succeeded(), needed(spec, wave.counts));
+    if !is_met(spec, wave) {
+        return if is_complete(wave) { Verdict::TooFew { succeeded, needed } } else { Verdict::Undecided };
     }
     let until = wave.met_at.unwrap_or(now).plus(spec.soak());
     match spec.advance {
@@ -72,6 +66,14 @@ pub fn needed(spec: &WaveSpec, counts: Counts) -> u32 {
         Threshold::Count(count) => count.min(counts.counted()),
         Threshold::Percent(percent) => share_up(counts.counted(), percent),
     }
+}
+
+/// Have enough succeeded, or has a person gone on in spite of those that failed?
+///
+/// Both soak and wait for a hand alike.
+#[must_use]
+pub fn is_met(spec: &WaveSpec, wave: &Wave) -> bool {
+    wave.counts.succeeded() >= needed(spec, wave.counts) || (is_complete(wave) && is_forgiven(wave))
 }
 
 /// Has every device of the wave ended?
@@ -165,6 +167,16 @@ mod tests {
     #[test]
     fn a_wave_without_devices_passes() {
         assert_eq!(judge(&spec(Threshold::Percent(95), Threshold::Count(0)), &wave(0, 0, 0), T0), Verdict::Passed);
+    }
+
+    #[test]
+    fn going_on_in_spite_of_failures_skips_neither_the_soak_nor_the_hand() {
+        let soaking = WaveSpec { soak_s: 60, ..spec(Threshold::Percent(95), Threshold::Count(0)) };
+        let forgiven = Wave { forgiven: 3, ..wave(10, 3, 0) };
+        let until = T0.plus(Duration::from_secs(60));
+        assert_eq!(judge(&soaking, &forgiven, T0), Verdict::Soaking { until });
+        let by_hand = WaveSpec { soak_s: 0, advance: Advance::Manual, ..soaking };
+        assert_eq!(judge(&by_hand, &forgiven, T0), Verdict::ByHand);
     }
 
     #[test]

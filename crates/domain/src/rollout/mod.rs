@@ -8,6 +8,7 @@ use crate::rollout::spec::{Advance, Spec};
 
 pub mod divide;
 pub mod gate;
+mod order;
 pub mod spec;
 pub mod step;
 pub mod text;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gate::{self, Verdict};
 use super::spec::OnError;
-use super::{BackReason, PauseReason, Person, Phase, Rollout, Wave, WaveState};
+use super::{BackReason, PauseReason, Person, Phase, Rollout, Wave, WaveState, order};
 use crate::action::ActionState;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,9 +106,9 @@ pub fn step(rollout: &Rollout, now: Timestamp, input: Input) -> Result<Next, Ref
     let mut next = rollout.clone();
     next.revision += 1;
     let effects = match input {
-        Input::Start => start(&mut next, now)?,
-        Input::Approve { by } => approve(&mut next, now, by)?,
-        Input::Deny { by } => deny(&mut next, by)?,
+        Input::Start => order::start(&mut next, now)?,
+        Input::Approve { by } => order::approve(&mut next, now, by)?,
+        Input::Deny { by } => order::deny(&mut next, by)?,
         Input::Joined { wave, count } => {
             next.waves[usize::from(wave)].counts.add(ActionState::Scheduled, count);
             open_if_running(&next)
@@ -126,58 +126,22 @@ pub fn step(rollout: &Rollout, now: Timestamp, input: Input) -> Result<Next, Ref
         }
         Input::BackSettled => back_settled(&mut next, now),
         Input::Tick => tick(&mut next, now),
-        Input::Pause { by } => pause(&mut next, by)?,
-        Input::Resume => resume(&mut next, now)?,
-        Input::Abort { by } => abort(&mut next, now, &by)?,
-        Input::RollBack { by } => roll_back(&mut next, by)?,
-        Input::NextWave => next_wave(&mut next, now)?,
+        Input::Pause { by } => order::pause(&mut next, by)?,
+        Input::Resume => order::resume(&mut next, now)?,
+        Input::Abort { by } => order::abort(&mut next, now, &by)?,
+        Input::RollBack { by } => order::roll_back(&mut next, by)?,
+        Input::NextWave => order::next_wave(&mut next, now)?,
     };
     Ok((next, effects))
 }
 
-fn start(rollout: &mut Rollout, now: Timestamp) -> Result<Vec<Effect>, Refused> {
-    match &rollout.phase {
-        Phase::Draft | Phase::Ready => Ok(begin(rollout, now)),
-        Phase::AwaitingApproval => Err(Refused::NotApproved),
-        Phase::Denied { .. } | Phase::RolledBack { .. } | Phase::Aborted { .. } | Phase::Finished { .. } => {
-            Err(Refused::Ended)
-        }
-        Phase::Filling
-        | Phase::Running { .. }
-        | Phase::Paused { .. }
-        | Phase::RollingBack { .. }
-        | Phase::Aborting { .. } => Err(Refused::AlreadyStarted),
-    }
-}
-
-fn begin(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
+pub(super) fn begin(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
     rollout.phase = Phase::Filling;
     rollout.started_at = Some(now);
     vec![Effect::Fill]
 }
 
-/// NervesHub's and hawkBit's lesson: an author who can approve himself makes approval worthless.
-fn approve(rollout: &mut Rollout, now: Timestamp, by: Person) -> Result<Vec<Effect>, Refused> {
-    if rollout.phase != Phase::AwaitingApproval {
-        return Err(Refused::NoApprovalNeeded);
-    }
-    if by.id == rollout.author.id {
-        return Err(Refused::OwnRollout);
-    }
-    rollout.approved_by = Some(by);
-    rollout.phase = Phase::Ready;
-    Ok(tick(rollout, now))
-}
-
-fn deny(rollout: &mut Rollout, by: Person) -> Result<Vec<Effect>, Refused> {
-    if rollout.phase != Phase::AwaitingApproval {
-        return Err(Refused::NoApprovalNeeded);
-    }
-    rollout.phase = Phase::Denied { by: by.name };
-    Ok(Vec::new())
-}
-
-fn tick(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
+pub(super) fn tick(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
     match &rollout.phase {
         Phase::Ready if rollout.spec.start && rollout.spec.start_at.is_none_or(|at| at <= now) => begin(rollout, now),
         Phase::Running { .. } => evaluate(rollout, now),
@@ -190,9 +154,17 @@ fn count_move(rollout: &mut Rollout, now: Timestamp, moved: Move) -> Vec<Effect>
     let counts = if moved.back { &mut wave.back } else { &mut wave.counts };
     counts.take(moved.from, moved.count);
     counts.add(moved.to, moved.count);
+    // Success can be taken back: what was downloaded may fail to install. Soaking then starts again.
+    if !gate::is_met(&rollout.spec.waves[usize::from(moved.wave)], wave) {
+        wave.met_at = None;
+    }
     let open = rollout.sum(|wave| wave.counts.open() + wave.back.open());
     match &rollout.phase {
         Phase::Running { .. } => evaluate(rollout, now),
+        Phase::Paused { .. } => {
+            look_while_paused(rollout);
+            Vec::new()
+        }
         Phase::Aborting { by } if open == 0 => {
             rollout.phase = Phase::Aborted { by: by.clone(), at: now };
             Vec::new()
@@ -227,7 +199,7 @@ fn open_if_running(rollout: &Rollout) -> Vec<Effect> {
     }
 }
 
-fn open_wave(rollout: &mut Rollout, at: u16, now: Timestamp) -> Vec<Effect> {
+pub(super) fn open_wave(rollout: &mut Rollout, at: u16, now: Timestamp) -> Vec<Effect> {
     let wave = &mut rollout.waves[usize::from(at)];
     assert_eq!(wave.state, WaveState::Waiting, "wave {at} opens once");
     wave.state = WaveState::Open;
@@ -237,7 +209,7 @@ fn open_wave(rollout: &mut Rollout, at: u16, now: Timestamp) -> Vec<Effect> {
 }
 
 /// Stops at the first wave that is too bad; else opens every wave whose predecessor's gate lets it.
-fn evaluate(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
+pub(super) fn evaluate(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
     let mut effects = Vec::new();
     while let Phase::Running { wave } = rollout.phase {
         if let Some((at, verdict)) = first_bad_wave(rollout, wave) {
@@ -268,6 +240,18 @@ fn evaluate(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
     }
     effects.dedup();
     effects
+}
+
+/// Devices go on while it is paused. Whoever resumes has to see today's failures, because resuming forgives them.
+fn look_while_paused(rollout: &mut Rollout) {
+    let Phase::Paused { why, .. } = &mut rollout.phase else { return };
+    match why {
+        PauseReason::TooMany { wave, failed, .. } => *failed = rollout.waves[usize::from(*wave)].counts.failed(),
+        PauseReason::TooFew { wave, succeeded, .. } => {
+            *succeeded = rollout.waves[usize::from(*wave)].counts.succeeded();
+        }
+        PauseReason::Person(_) => {}
+    }
 }
 
 /// Passed waves go on being watched: their last devices may fail late.
@@ -311,82 +295,6 @@ fn finish_if_complete(rollout: &mut Rollout, now: Timestamp) {
         wave.state = WaveState::Passed;
     }
     rollout.phase = Phase::Finished { at: now };
-}
-
-fn pause(rollout: &mut Rollout, by: Person) -> Result<Vec<Effect>, Refused> {
-    match rollout.phase {
-        Phase::Running { wave } => {
-            rollout.phase = Phase::Paused { wave, why: PauseReason::Person(by.name) };
-            Ok(Vec::new())
-        }
-        _ => Err(Refused::NotRunning),
-    }
-}
-
-/// Going on means that the failures so far have been looked at: only further ones stop it again.
-fn resume(rollout: &mut Rollout, now: Timestamp) -> Result<Vec<Effect>, Refused> {
-    let Phase::Paused { wave, .. } = rollout.phase else { return Err(Refused::NotPaused) };
-    for (at, opened) in rollout.waves.iter_mut().enumerate().take(usize::from(wave) + 1) {
-        opened.forgiven = opened.forgiven.max(opened.counts.failed());
-        if opened.state == WaveState::Stopped {
-            opened.state = if at == usize::from(wave) { WaveState::Open } else { WaveState::Passed };
-        }
-    }
-    rollout.phase = Phase::Running { wave };
-    let mut effects = vec![Effect::Open];
-    effects.extend(evaluate(rollout, now));
-    effects.dedup();
-    Ok(effects)
-}
-
-fn abort(rollout: &mut Rollout, now: Timestamp, by: &Person) -> Result<Vec<Effect>, Refused> {
-    let by = by.name.clone();
-    match rollout.phase {
-        Phase::Draft | Phase::AwaitingApproval | Phase::Ready => {
-            rollout.phase = Phase::Aborted { by, at: now };
-            Ok(Vec::new())
-        }
-        Phase::Filling | Phase::Running { .. } | Phase::Paused { .. } => {
-            let open = rollout.sum(|wave| wave.counts.open());
-            rollout.phase = if open == 0 { Phase::Aborted { by, at: now } } else { Phase::Aborting { by } };
-            Ok(vec![Effect::Cancel])
-        }
-        Phase::RollingBack { .. } => Err(Refused::AlreadyRollingBack),
-        Phase::Aborting { .. }
-        | Phase::Aborted { .. }
-        | Phase::Denied { .. }
-        | Phase::RolledBack { .. }
-        | Phase::Finished { .. } => Err(Refused::Ended),
-    }
-}
-
-fn roll_back(rollout: &mut Rollout, by: Person) -> Result<Vec<Effect>, Refused> {
-    match rollout.phase {
-        Phase::Running { .. }
-        | Phase::Paused { .. }
-        | Phase::Aborting { .. }
-        | Phase::Aborted { .. }
-        | Phase::Finished { .. }
-            if rollout.sum(|wave| wave.counts.total()) > 0 =>
-        {
-            rollout.phase = Phase::RollingBack { why: BackReason::Person(by.name) };
-            Ok(vec![Effect::RollBack])
-        }
-        Phase::RollingBack { .. } | Phase::RolledBack { .. } => Err(Refused::AlreadyRollingBack),
-        _ => Err(Refused::NothingToRollBack),
-    }
-}
-
-fn next_wave(rollout: &mut Rollout, now: Timestamp) -> Result<Vec<Effect>, Refused> {
-    let Phase::Running { wave } = rollout.phase else { return Err(Refused::NotRunning) };
-    if usize::from(wave) + 1 == rollout.waves.len() {
-        return Err(Refused::NoNextWave);
-    }
-    rollout.waves[usize::from(wave)].state = WaveState::Passed;
-    let mut effects = open_wave(rollout, wave + 1, now);
-    effects.extend(evaluate(rollout, now));
-    effects.dedup();
-    Ok(effects)
 }
 
 /// As many waiting waves as the spec has.

@@ -3,7 +3,8 @@
 use muster_vocab::Timestamp;
 
 use super::gate::{self, Verdict};
-use super::{BackReason, PauseReason, Phase, Rollout};
+use super::{Advance, BackReason, PauseReason, Phase, Rollout};
+use crate::action::ActionState;
 
 /// One sentence or two: where it stands, and what would move it.
 #[must_use]
@@ -31,7 +32,7 @@ pub fn describe(rollout: &Rollout, now: Timestamp) -> String {
         Phase::RolledBack { why, .. } => rolled_back(rollout, why),
         Phase::Aborting { by } => {
             let open = rollout.sum(|wave| wave.counts.open());
-            format!("Aborted by {by}; {open} devices have not stopped yet.")
+            format!("Aborted by {by}. Not stopped yet: {}.", devices(open))
         }
         Phase::Aborted { by, .. } => format!("Aborted by {by}."),
         Phase::Finished { .. } => {
@@ -58,11 +59,14 @@ fn running(rollout: &Rollout, at: u16, now: Timestamp) -> String {
         let earlier = rollout.sum(|wave| wave.counts.open()) - wave.counts.open();
         return match (wave.counts.open(), earlier, rollout.spec.dynamic) {
             (0, 0, true) => format!("{progress}. Waits for devices that match later."),
-            (0, open, _) => format!("{progress}. Waits for {open} devices of earlier waves."),
+            (0, open, _) => format!("{progress}. Waits for {} of earlier waves.", devices(open)),
             (open, _, _) => format!("{progress}, {open} to go."),
         };
     }
     match gate::judge(spec, wave, now) {
+        Verdict::Soaking { until } if spec.advance == Advance::Manual => {
+            format!("{progress}. Soaks until {until}, then open wave {} by hand with next-wave.", number + 1)
+        }
         Verdict::Soaking { until } => format!("{progress}. Soaks until {until}, then wave {} opens.", number + 1),
         Verdict::ByHand => format!("{progress}. Its gate is met: open wave {} by hand with next-wave.", number + 1),
         Verdict::Undecided | Verdict::Passed | Verdict::TooMany { .. } | Verdict::TooFew { .. } => {
@@ -80,7 +84,18 @@ fn rolled_back(rollout: &Rollout, why: &BackReason) -> String {
     } else {
         format!(" {failed} could not be brought back: look into them with why.")
     };
-    format!("Rolled back: {}. {back} of {total} devices are back on their previous release.{end}", back_reason(why))
+    let stayed = match rollout.sum(|wave| wave.counts.of(ActionState::Finished)).saturating_sub(total) {
+        0 => String::new(),
+        stayed => format!(
+            " {stayed} stay as they are: they ran the release before, have no previous one, or were moved on meanwhile."
+        ),
+    };
+    let why = back_reason(why);
+    format!("Rolled back: {why}. {back} of {total} devices are back on their previous release.{end}{stayed}")
+}
+
+fn devices(count: u32) -> String {
+    if count == 1 { "1 device".into() } else { format!("{count} devices") }
 }
 
 fn back_counts(rollout: &Rollout) -> (u32, u32) {
@@ -91,6 +106,9 @@ fn back_counts(rollout: &Rollout) -> (u32, u32) {
 pub fn pause_reason(why: &PauseReason) -> String {
     match why {
         PauseReason::Person(by) => format!("by {by}"),
+        PauseReason::TooMany { wave, failed, allowed } if failed <= allowed => {
+            format!("too many had failed in wave {}; now {failed} have, {allowed} allowed", wave + 1)
+        }
         PauseReason::TooMany { wave, failed, allowed } => too_many(*wave, *failed, *allowed),
         PauseReason::TooFew { wave, succeeded, needed } => too_few(*wave, *succeeded, *needed),
     }

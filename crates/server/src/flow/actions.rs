@@ -6,7 +6,6 @@
 use muster_domain::action::{self, Action, ActionState, CancelSaid, EndReason, Input, Progress, Said};
 use muster_domain::device::Installed;
 use muster_domain::rollout::step::{self as rollout, Move};
-use muster_domain::window::WindowState;
 use muster_domain::{Actor, Permission, turn};
 use muster_store::Tx;
 use muster_store::actions::{NewReport, state_name};
@@ -94,9 +93,14 @@ pub fn give_turn(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, device: De
             advance(tx, now, project, holder, Input::Yield)?;
         }
         let Some(next) = turn.offer.and_then(find) else { return Ok(()) };
-        if !next.rollback && tx.installed_release(project, device)? == Some(next.release) {
-            advance(tx, now, project, next, Input::AlreadyInstalled)?;
+        let installed = tx.installed_release(project, device)?;
+        if let Some(end) = turn::instead_of_offer(next, installed) {
+            advance(tx, now, project, next, end)?;
             continue;
+        }
+        if !next.rollback && next.previous != installed {
+            // What the device runs now is what it would go back to.
+            tx.save_previous(project, &Action { previous: installed, ..next.clone() })?;
         }
         let consent = next.confirmation && needs_consent(tx, project, device)?;
         advance(tx, now, project, next, Input::Offer { consent })?;
@@ -125,11 +129,17 @@ pub fn fetch(
         let text = if skip { "fetched the deployment, which it may not install yet" } else { "fetched the deployment" };
         history(tx, now, project, id, text.into())?;
     }
+    supersede(tx, now, project, device)?;
+    Ok(next)
+}
+
+/// The device has taken a newer action: what it was asked to stop is over, whether it answers or not.
+fn supersede(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, device: DeviceId) -> Result<(), FlowError> {
     for pending in tx.open_actions(project, device)?.iter().filter(|other| other.state == ActionState::Canceling) {
         advance(tx, now, project, pending, Input::ForceCancel(EndReason::Superseded))?;
         history(tx, now, project, pending.id, EndReason::Superseded.to_string())?;
     }
-    Ok(next)
+    Ok(())
 }
 
 /// The device reports on its deployment.
@@ -148,6 +158,9 @@ pub fn report(
         return Err(FlowError::TooManyReports);
     }
     advance(tx, now, project, &action, Input::Report { said, progress })?;
+    if action.state == ActionState::Offered && next.state == ActionState::Running {
+        supersede(tx, now, project, word.device)?;
+    }
     keep(tx, now, project, word)?;
     after_end(tx, now, project, (&action, &next))
 }
@@ -250,16 +263,22 @@ pub fn silence(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, id: ActionId
     if action.silent_at.is_none_or(|at| at > now) {
         return Ok(());
     }
-    let until = tx.action_window(project, id)?.and_then(|window| match window.state(now) {
-        WindowState::Closed { opens_at } => Some(opens_at),
-        WindowState::Open { .. } => None,
-    });
+    let until = action::excused_until(&action, tx.action_window(project, id)?.as_ref(), now);
     let next = advance(tx, now, project, &action, Input::Silence { until })?;
     if next.state == ActionState::Lost {
         let reason = next.reason.as_ref().map(ToString::to_string).unwrap_or_default();
         history(tx, now, project, id, format!("given up as lost: {reason}"))?;
     }
     after_end(tx, now, project, (&action, &next))
+}
+
+/// The server was away when its time of silence ended, so the device could not speak: it gets that time again.
+pub fn excuse(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, id: ActionId) -> Result<(), FlowError> {
+    let action = tx.action(project, id)?;
+    if action.silent_at.is_some_and(|at| at <= now) {
+        advance(tx, now, project, &action, Input::Silence { until: Some(now) })?;
+    }
+    Ok(())
 }
 
 /// When an action lets go of the device, the next one takes its turn.
@@ -270,8 +289,10 @@ pub fn after_end(
     steps: (&Action, &Action),
 ) -> Result<(), FlowError> {
     let (before, after) = steps;
-    let lets_go = before.state.holds_device() && !after.state.holds_device();
-    if lets_go { give_turn(tx, now, project, after.device) } else { Ok(()) }
+    match turn::is_due_after(before.state, after.state) {
+        true => give_turn(tx, now, project, after.device),
+        false => Ok(()),
+    }
 }
 
 /// A sentence of Muster's own in an action's history.

@@ -358,11 +358,7 @@ pub fn open(tx: &mut Tx<'_>, now: Timestamp, of: (ProjectId, RolloutId)) -> Resu
 }
 
 fn open_one(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, action: &Action) -> Result<(), FlowError> {
-    // What the device runs may have changed since it was put into its wave: that is what it would go back to.
-    let previous = tx.installed_release(project, action.device)?;
-    let action = Action { previous, ..action.clone() };
-    tx.save_previous(project, &action)?;
-    advance(tx, now, project, &action, ActionInput::Open)?;
+    advance(tx, now, project, action, ActionInput::Open)?;
     give_turn(tx, now, project, action.device)
 }
 

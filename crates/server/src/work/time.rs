@@ -27,6 +27,27 @@ pub async fn pass(app: &App) -> Passed {
     }
 }
 
+/// Once, before the first round: what fell silent while the server was away could not speak to anybody.
+pub async fn excuse_downtime(app: &App) -> Result<usize, FlowError> {
+    let now = clock::now();
+    let mut excused = 0;
+    loop {
+        let silent = app.read(move |view| view.silent_actions(now, limit::WORK_BATCH_ACTIONS)).await?;
+        let count = silent.len();
+        app.write::<_, FlowError>(move |tx| {
+            for (project, id) in silent {
+                actions::excuse(tx, now, project, id)?;
+            }
+            Ok(())
+        })
+        .await?;
+        excused += count;
+        if count < limit::WORK_BATCH_ACTIONS as usize {
+            return Ok(excused);
+        }
+    }
+}
+
 async fn pass_once(app: &App) -> Result<Passed, FlowError> {
     let now = clock::now();
     let due = app.read(move |view| view.due_rollouts(now, limit::WORK_BATCH_ACTIONS)).await?;

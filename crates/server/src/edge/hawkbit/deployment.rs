@@ -36,11 +36,13 @@ pub(super) async fn fetch(
     caller: Caller,
 ) -> Result<Json<DeploymentBase>, Refusal> {
     let (project, device, id) = (caller.project(), caller.polled.device, action_id(&id)?);
-    let now = app.now();
-    let (action, window, others) = app
+    let (now, address) = (app.now(), caller.address.clone());
+    // Asked for at once: each question to the store costs two changes of thread.
+    let (action, window, others, chunks) = app
         .read(move |view| {
-            let others = view.open_actions(project, device)?;
-            Ok::<_, StoreError>((view.action(project, id)?, view.action_window(project, id)?, others))
+            let (action, others) = (view.action(project, id)?, view.open_actions(project, device)?);
+            let chunks = chunks(view, project, action.release, &address)?;
+            Ok::<_, StoreError>((action, view.action_window(project, id)?, others, chunks))
         })
         .await?;
     let readable = matches!(action.state, ActionState::Offered | ActionState::Running);
@@ -54,7 +56,7 @@ pub(super) async fn fetch(
         app.write(move |tx| actions::fetch(tx, now, (project, device), id, skip)).await?;
     }
     let wanted = query.history.as_deref().and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
-    let deployment = deployment(&app, &caller, (&action, window, now)).await?;
+    let deployment = told(chunks, (&action, window.as_ref(), now));
     let action_history = history(&app, (project, id), ("RUNNING", wanted)).await?;
     Ok(Json(DeploymentBase { id: id.to_string(), deployment, action_history }))
 }
@@ -84,15 +86,20 @@ pub(super) async fn deployment(
     of: (&Action, Option<Window>, Timestamp),
 ) -> Result<Deployment, Refusal> {
     let (action, window, now) = of;
-    let terms = terms(action.push, window.as_ref(), now);
     let (project, release, address) = (caller.project(), action.release, caller.address.clone());
     let chunks = app.read(move |view| chunks(view, project, release, &address)).await?;
-    Ok(Deployment {
+    Ok(told(chunks, (action, window.as_ref(), now)))
+}
+
+fn told(chunks: Vec<Chunk>, of: (&Action, Option<&Window>, Timestamp)) -> Deployment {
+    let (action, window, now) = of;
+    let terms = terms(action.push, window, now);
+    Deployment {
         download: handling(terms.download),
         update: handling(terms.update),
         maintenance_window: terms.window_open.map(|open| if open { "available" } else { "unavailable" }),
         chunks,
-    })
+    }
 }
 
 fn chunks(

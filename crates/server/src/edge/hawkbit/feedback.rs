@@ -29,8 +29,16 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for DeviceJson<T> {
             return Err(Refusal::NotJson);
         }
         let bytes = bounded(request, app).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|bad| Refusal::Bad(format!("the body makes no sense: {bad}")))
+        object(&bytes).map(Self)
     }
+}
+
+/// Serde would also read an object's fields from an array.
+fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Refusal::Bad("the body is a JSON object".into()));
+    }
+    serde_json::from_slice(bytes).map_err(|bad| Refusal::Bad(format!("the body makes no sense: {bad}")))
 }
 
 /// The same where the body may be left out.
@@ -49,7 +57,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<App>> for MaybeJson<T> {
         if !is_json {
             return Err(Refusal::NotJson);
         }
-        serde_json::from_slice(&bytes).map(Self).map_err(|bad| Refusal::Bad(format!("the body makes no sense: {bad}")))
+        object(&bytes).map(Self)
     }
 }
 

@@ -103,7 +103,11 @@ async fn read(request: Request, app: &Arc<App>) -> Result<Bytes, Refusal> {
     read.map_err(|_| late())?.map_err(|_| large())
 }
 
+/// Serde would also read an object's fields from an array; the document promises objects only.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Refusal::bad("body", "the body is a JSON object: { … }"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = T::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     value.map_err(|bad| Refusal::bad("body", hinted(&bad.to_string())))
@@ -136,7 +140,7 @@ mod tests {
 
     #[test]
     fn malformed_truncated_and_trailing_json_is_refused() {
-        for text in ["", "{", "{\"name\":\"a\"} x", "[]", "null", "{\"name\":1}"] {
+        for text in ["", "{", "{\"name\":\"a\"} x", "[]", "[\"a\",{}]", "null", "{\"name\":1}"] {
             assert!(parse::<DeviceCreate>(text.as_bytes()).is_err(), "{text}");
         }
     }

@@ -195,9 +195,12 @@ pub(super) async fn delete(
     operator: Operator,
     Named(id): Named<String>,
 ) -> Result<StatusCode, Refusal> {
+    operator.actor.may(Permission::ArtifactsWrite).map_err(FlowError::from)?;
+    let (project, wanted) = (operator.project(), id.clone());
+    app.read::<_, StoreError>(move |view| view.upload(project, &wanted)).await?;
     let _appending = Appending::begin(&id)?;
-    let gone = id.clone();
-    app.write(move |tx| artifacts::give_up(tx, &operator.actor, &gone)).await?;
+    // Bytes first: on a full disk there is no room to write the row until they are gone.
     app.blobs.discard(&id).await?;
+    app.write(move |tx| artifacts::give_up(tx, &operator.actor, &id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

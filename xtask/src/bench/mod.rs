@@ -1,0 +1,51 @@
+//! `cargo xtask bench`: how fast is Muster, and next to what?
+//!
+//! Every comparison runs on the same machine in the same run. Programs that are compared with are Debian's, started
+//! in folders of their own and stopped afterwards.
+
+mod checkin;
+mod disk;
+mod fleet;
+mod folder;
+mod nginx;
+mod postgresql;
+mod proc;
+mod server;
+mod transitions;
+
+use clap::{Args, ValueEnum};
+
+use crate::{figure, process};
+
+/// Measure the release build and print figures.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// What to measure.
+    #[arg(required = true)]
+    names: Vec<Name>,
+    /// Print one JSON line per figure.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Name {
+    /// Polls that change nothing, next to nginx.
+    Checkin,
+    /// Durable changes of state, next to the bare disk and to PostgreSQL.
+    Transitions,
+}
+
+impl Bench {
+    pub fn run(self) -> anyhow::Result<()> {
+        process::run(&mut process::cargo(&["build", "--release", "--package", "muster"]))?;
+        let mut figures = Vec::new();
+        for name in self.names {
+            figures.extend(match name {
+                Name::Checkin => checkin::run()?,
+                Name::Transitions => transitions::run()?,
+            });
+        }
+        figure::print(&figures, self.json)
+    }
+}
