@@ -45,6 +45,18 @@ pub fn path() -> anyhow::Result<PathBuf> {
     Ok(folder.join("muster").join("config.toml"))
 }
 
+/// `http://HOST:PORT` without a slash at its end.
+pub fn server_url(text: &str) -> Result<String, String> {
+    let text = text.trim_end_matches('/');
+    match text.split_once("://") {
+        Some(("https", _)) => {
+            Err("this program speaks plain http; reach the server through a tunnel or a trusted network".into())
+        }
+        Some(("http", host)) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '\n']) => Ok(text.into()),
+        _ => Err("write the server as http://HOST:PORT".into()),
+    }
+}
+
 pub fn load(path: &Path) -> anyhow::Result<Contexts> {
     match std::fs::read_to_string(path) {
         Ok(text) => toml::from_str(&text).with_context(|| format!("{} is not a contexts file", path.display())),
@@ -68,20 +80,36 @@ pub fn save(path: &Path, contexts: &Contexts) -> anyhow::Result<()> {
 /// MUSTER_SERVER and MUSTER_TOKEN win over the current context.
 pub fn current(named: Option<&str>) -> Outcome<Context> {
     let env = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let server = env("MUSTER_SERVER").map(|text| server_url(&text)).transpose();
+    let server = server.map_err(|wrong| Failed::Usage(format!("MUSTER_SERVER: {wrong}")))?;
+    let token = env("MUSTER_TOKEN");
+    if let (Some(server), Some(token)) = (&server, &token) {
+        let (server, token) = (server.clone(), token.clone());
+        return Ok(Context { server, token, account: String::new(), project: String::new() });
+    }
     let mut contexts = load(&path()?)?;
     let name = named.map(str::to_owned).or(contexts.current.take());
     let found = name.as_ref().and_then(|name| contexts.contexts.remove(name));
-    if let (Some(wanted), None) = (named, &found) {
-        return Err(Failed::NotFound(format!("no context {wanted:?}; `muster context list` shows them")));
-    }
-    match (env("MUSTER_SERVER"), env("MUSTER_TOKEN"), found) {
-        (Some(server), Some(token), _) => Ok(Context { server, token, account: String::new(), project: String::new() }),
-        (server, token, Some(found)) => {
-            Ok(Context { server: server.unwrap_or(found.server), token: token.unwrap_or(found.token), ..found })
+    match (name, found) {
+        (_, Some(found)) => merged(found, server, token),
+        (Some(wanted), None) => {
+            Err(Failed::NotFound(format!("no context {wanted:?}; `muster context list` shows them")))
         }
-        (_, _, None) => Err(Failed::NotAllowed(
+        (None, None) => Err(Failed::NotAllowed(
             "not logged in: run `muster login URL`, or set MUSTER_SERVER and MUSTER_TOKEN".into(),
         )),
+    }
+}
+
+/// A token is only ever sent to the server that gave it.
+fn merged(found: Context, server: Option<String>, token: Option<String>) -> Outcome<Context> {
+    match (server, token) {
+        (Some(server), None) if server != found.server => Err(Failed::NotAllowed(format!(
+            "MUSTER_SERVER is not the server of the context, {}: set MUSTER_TOKEN too, or neither",
+            found.server
+        ))),
+        (_, Some(token)) => Ok(Context { token, ..found }),
+        (_, None) => Ok(found),
     }
 }
 
@@ -106,5 +134,27 @@ mod tests {
         assert_eq!(load(&path).unwrap(), contexts);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_token_is_not_sent_to_another_server() {
+        let context = || Context {
+            server: "http://127.0.0.1:1".into(),
+            token: "muster_x".into(),
+            account: "ann".into(),
+            project: "default".into(),
+        };
+        let other = merged(context(), Some("http://127.0.0.1:2".into()), None);
+        assert_eq!(other.unwrap_err().code(), 4);
+        assert_eq!(merged(context(), Some("http://127.0.0.1:1".into()), None).unwrap(), context());
+        assert_eq!(merged(context(), None, Some("t".into())).unwrap().token, "t");
+    }
+
+    #[test]
+    fn a_server_is_a_whole_http_url() {
+        assert_eq!(server_url("http://10.0.0.1:8080/"), Ok("http://10.0.0.1:8080".into()));
+        for text in ["localhost:8080", "https://x", "http://", "http://a/b", "ftp://x", "http://u:p@h", "http://a\nb"] {
+            assert!(server_url(text).is_err(), "{text} was taken");
+        }
     }
 }

@@ -7,6 +7,9 @@ use std::process::ExitCode;
 pub enum Failed {
     #[error("{0}")]
     Usage(String),
+    /// Something is not what it was compared with.
+    #[error("{0}")]
+    Differs(String),
     #[error("{0}")]
     NotAllowed(String),
     #[error("{0}")]
@@ -29,6 +32,7 @@ impl Failed {
         match self {
             Self::Other(_) => 1,
             Self::Usage(_) => 2,
+            Self::Differs(_) => 3,
             Self::NotAllowed(_) => 4,
             Self::NotFound(_) => 5,
             Self::Conflict(_) => 6,
@@ -51,5 +55,26 @@ pub fn end(outcome: Outcome<()>) -> ExitCode {
             }
             ExitCode::from(failed.code())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_has_the_code_scripts_branch_on() {
+        let text = || "why".to_owned();
+        let ends = [
+            Failed::Other(anyhow::anyhow!("why")),
+            Failed::Usage(text()),
+            Failed::Differs(text()),
+            Failed::NotAllowed(text()),
+            Failed::NotFound(text()),
+            Failed::Conflict(text()),
+            Failed::TimedOut(text()),
+            Failed::Stopped(text()),
+        ];
+        assert_eq!(ends.map(|end| end.code()), [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 }

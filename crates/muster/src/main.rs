@@ -71,7 +71,7 @@ enum Command {
     Logout,
     /// Who am I, and what may I do?
     Whoami,
-    /// Change one's own password.
+    /// Change one's own password; asks, or takes MUSTER_PASSWORD and MUSTER_NEW_PASSWORD.
     Password,
     /// Servers logged in to.
     #[command(subcommand)]

@@ -66,10 +66,15 @@ pub fn document<T: Serialize>(format: Format, value: &T) -> Outcome<()> {
 pub fn print(text: &str) -> Outcome<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // The reader has what it wanted: `muster get devices | head`.
-        Err(gone) if gone.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        // The reader has what it wanted, as in `muster watch | head`: going on would write to nobody for ever.
+        Err(gone) if gone.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => Ok(other.context("writing the result")?),
     }
+}
+
+/// Text that devices and other people chose, fit for a terminal: no control character of theirs reaches it.
+pub fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// For a person at a terminal, and not for a file or a program.
@@ -103,20 +108,84 @@ fn yaml(value: &impl Serialize) -> Outcome<String> {
     Ok(serde_saphyr::to_string(value).context("writing YAML")?)
 }
 
-/// Aligned columns; nothing at all without rows.
+/// Aligned columns; nothing at all without rows. Cut to the width of a terminal, whole for a file.
 pub fn table(headers: Vec<&str>, rows: Vec<Vec<String>>) -> String {
+    let terminal = console::Term::stdout();
+    let width_max = terminal.is_term().then(|| usize::from(terminal.size().1));
+    aligned(headers, rows, width_max)
+}
+
+/// What fits on the terminal, so that drawing over it finds each line where it was.
+pub fn fit(text: &str) -> String {
+    let (height, width) = console::Term::stdout().size();
+    fit_to(text, usize::from(height), usize::from(width))
+}
+
+fn fit_to(text: &str, height: usize, width: usize) -> String {
+    let lines = text.lines().take(height.saturating_sub(1));
+    lines.map(|line| console::truncate_str(line, width, "…").into_owned() + "\n").collect()
+}
+
+fn aligned(headers: Vec<&str>, rows: Vec<Vec<String>>, width_max: Option<usize>) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let headers: Vec<String> = headers.into_iter().map(str::to_owned).collect();
-    let all: Vec<&Vec<String>> = std::iter::once(&headers).chain(&rows).collect();
-    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..headers.len()).map(width).collect();
+    let mut lines = vec![headers.into_iter().map(str::to_owned).collect::<Vec<_>>()];
+    lines.extend(rows.into_iter().map(|row| row.iter().map(|cell| shown(cell)).collect()));
+    let width = |column: usize| lines.iter().map(|row| console::measure_text_width(&row[column])).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
     let mut text = String::new();
-    for row in all {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+    for row in &lines {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| console::pad_str(cell, *width, console::Alignment::Left, None).into_owned());
+        let line = cells.collect::<Vec<_>>().join("  ");
+        text.push_str(&match width_max {
+            Some(width) => console::truncate_str(line.trim_end(), width, "…"),
+            None => line.trim_end().into(),
+        });
         text.push('\n');
     }
     text
+}
+
+/// An empty cell would shift the columns of whoever splits lines at spaces.
+fn shown(cell: &str) -> String {
+    if cell.is_empty() { "-".to_owned() } else { clean(cell) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(cells: [&str; 2]) -> Vec<String> {
+        cells.map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn columns_line_up_whatever_the_script() {
+        let rows = vec![row(["größe", "berlin"]), row(["日本", ""])];
+        assert_eq!(aligned(vec!["NAME", "SITE"], rows, None), "NAME   SITE\ngröße  berlin\n日本   -\n");
+        assert_eq!(aligned(vec!["NAME", "SITE"], Vec::new(), None), "");
+    }
+
+    #[test]
+    fn lines_are_cut_for_a_terminal_only() {
+        let rows = || vec![row(["a", "a long sentence"])];
+        assert_eq!(aligned(vec!["NAME", "TEXT"], rows(), Some(10)), "NAME  TEXT\na     a l…\n");
+        assert!(aligned(vec!["NAME", "TEXT"], rows(), None).contains("a long sentence"));
+    }
+
+    #[test]
+    fn a_drawing_fits_on_the_terminal() {
+        assert_eq!(fit_to("one long line\ntwo\nthree\n", 3, 8), "one lon…\ntwo\n");
+    }
+
+    #[test]
+    fn control_characters_of_devices_do_not_reach_the_terminal() {
+        let text = aligned(vec!["NAME", "TEXT"], vec![row(["sn-1", "\u{1b}[2Jgone\r\nsn-2"])], None);
+        assert!(!text.contains(['\u{1b}', '\r']), "{text:?}");
+        assert_eq!(text.lines().count(), 2, "{text:?}");
+    }
 }

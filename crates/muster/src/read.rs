@@ -8,7 +8,7 @@ use muster_wire::rollout::{Advance, OnError, Push, Take, Threshold, WaveCreate};
 /// `30s`, `10m`, `2h`, `1d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration: write 30s, 10m, 2h or 1d");
-    let (number, unit) = text.split_at(text.len().saturating_sub(1));
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
     let number: u64 = number.parse().map_err(|_| wrong())?;
     let seconds = match unit {
         "s" => 1,
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn durations_have_units() {
         assert_eq!(duration("90m").unwrap(), Duration::from_secs(5400));
-        for text in ["", "s", "10", "1w", "-1s", "99999999999999999999d"] {
+        for text in ["", "s", "10", "1w", "-1s", "99999999999999999999d", "1é"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

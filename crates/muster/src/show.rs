@@ -273,3 +273,6 @@ impl Row for Event {
         vec![time(self.at), self.kind.clone(), self.id.clone(), self.change.clone()]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use muster_wire::token::{Scope, TokenCreate, TokenCreated};
 use serde_json::json;
 
 use super::Here;
+use super::kind::confirm;
 use super::session::password;
 use crate::exit::{Failed, Outcome};
 use crate::output::{self, Format};
@@ -59,10 +60,13 @@ poll_overrides. Lists are JSON.")]
         #[arg(required = true, value_name = "KEY=VALUE")]
         settings: Vec<String>,
     },
-    /// Make a new gateway token (the old one stops working), or turn it off.
+    /// Make a new gateway token (the old one stops working), or turn it off. Asks first if there is one.
     GatewayToken {
         #[arg(long)]
         delete: bool,
+        /// Don't ask.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -93,7 +97,7 @@ pub fn token(here: &Here, command: TokenCommand) -> Outcome<()> {
 pub fn account(here: &Here, command: AccountCommand) -> Outcome<()> {
     let AccountCommand::Create { name, scope, password_stdin } = command;
     let password = if password_stdin { Some(password(true, "")?) } else { None };
-    let made: Account = here.client.post("/accounts", &AccountCreate { name, scopes: scope, password })?;
+    let made: Account = here.client.create("/accounts", &AccountCreate { name, scopes: scope, password })?;
     output::one(here.format, &made)
 }
 
@@ -105,13 +109,24 @@ pub fn project(here: &Here, command: ProjectCommand) -> Outcome<()> {
             let patch = patch(&settings)?;
             output::document(format, &here.client.patch::<Project>("/project", &patch)?)
         }
-        ProjectCommand::GatewayToken { delete: true } => here.client.delete("/project/gateway-token"),
-        ProjectCommand::GatewayToken { delete: false } => {
-            let made: GatewayToken = here.client.post("/project/gateway-token", &json!({}))?;
-            eprintln!("The gateway token is shown only now; devices send it as Authorization: GatewayToken …");
-            output::print(&format!("{}\n", made.token))
-        }
+        ProjectCommand::GatewayToken { delete, yes } => gateway_token(here, delete, yes),
     }
+}
+
+/// Devices that come in with the old token are turned away, so a person is asked.
+fn gateway_token(here: &Here, delete: bool, yes: bool) -> Outcome<()> {
+    if !yes && here.client.get::<Project>("/project")?.gateway_token {
+        confirm("There is a gateway token. Devices that use it will be turned away. Go on?")?;
+    }
+    if delete {
+        return here.client.delete("/project/gateway-token");
+    }
+    let made: GatewayToken = here.client.post("/project/gateway-token", &json!({}))?;
+    if here.format != Format::Table {
+        return output::document(here.format, &made);
+    }
+    eprintln!("The gateway token is shown only now; devices send it as Authorization: GatewayToken …");
+    output::print(&format!("{}\n", made.token))
 }
 
 /// Values are JSON where they parse as such, and text otherwise.
@@ -139,7 +154,7 @@ pub fn audit(here: &Here, command: &AuditCommand) -> Outcome<()> {
     }
     match verdict.broken_at {
         None => Ok(()),
-        Some(at) => Err(Failed::Other(anyhow::anyhow!("the audit log was changed at record {at}"))),
+        Some(at) => Err(Failed::Differs(format!("record {at} of the audit log is not what was once written"))),
     }
 }
 

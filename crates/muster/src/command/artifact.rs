@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
@@ -19,6 +20,12 @@ use crate::output::{self, Format};
 /// Bytes sent in one request: what a cut connection has to send again at the most.
 const PIECE_BYTES: u64 = 64 * 1024 * 1024;
 const CHUNK_BYTES: usize = 256 * 1024;
+/// A server that restarts in the middle of an upload is waited for this long.
+const ABSENCE_MAX: Duration = Duration::from_secs(60);
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Cuts without a byte getting through before giving up.
+const STUCK_MAX: u32 = 3;
+const CUT_SHORT: &str = "the upload was cut; run the same command to go on";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
@@ -79,6 +86,7 @@ fn send(here: &Here, file: &mut File, upload: Upload) -> Outcome<Artifact> {
     let path = format!("/uploads/{}", upload.id);
     let bar = bar(upload.size, "uploading");
     let mut offset = upload.offset;
+    let mut stuck = 0;
     loop {
         file.seek(SeekFrom::Start(offset)).context("reading the file")?;
         bar.set_position(offset);
@@ -92,9 +100,12 @@ fn send(here: &Here, file: &mut File, upload: Upload) -> Outcome<Artifact> {
             Ok(upload) => offset = upload.offset,
             // Cut: go on at the byte the server has, if it has more than before.
             Err(Failed::Other(cut)) => {
-                let now: Upload = here.client.get(&path)?;
+                let now = resumed(here, &path).map_err(|_| cut.context(CUT_SHORT))?;
                 if now.offset <= offset {
-                    return Err(Failed::Other(cut.context("the upload was cut; run the same command to try again")));
+                    stuck += 1;
+                }
+                if stuck > STUCK_MAX {
+                    return Err(Failed::Other(anyhow::anyhow!(CUT_SHORT)));
                 }
                 offset = now.offset;
             }
@@ -103,23 +114,30 @@ fn send(here: &Here, file: &mut File, upload: Upload) -> Outcome<Artifact> {
     }
 }
 
+/// How far the upload is, once the server is back.
+fn resumed(here: &Here, path: &str) -> Outcome<Upload> {
+    let asked = Instant::now();
+    loop {
+        match here.client.get(path) {
+            Err(Failed::Other(_)) if asked.elapsed() < ABSENCE_MAX => std::thread::sleep(RETRY_PAUSE),
+            answer => return answer,
+        }
+    }
+}
+
 fn pull(here: &Here, digest: &str, to: Option<PathBuf>) -> Outcome<()> {
     let artifact: Artifact = here.client.get(&format!("/artifacts/{}", part(digest)))?;
-    let to = to.unwrap_or_else(|| PathBuf::from(&artifact.name));
-    let partial = to.with_extension("part");
-    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&partial);
-    let file = file.as_mut().map_err(|failed| anyhow::anyhow!("opening {}: {failed}", partial.display()))?;
-    let have = file.seek(SeekFrom::End(0)).context("looking at what is there")?.min(artifact.size);
+    // The name came from whoever pushed it: only its last part counts, so that it stays in this folder.
+    let own_name = || Path::new(&artifact.name).file_name().map_or_else(|| artifact.digest.hex().into(), PathBuf::from);
+    let to = to.unwrap_or_else(own_name);
+    let partial = partial_path(&to, &artifact);
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(&partial);
+    let mut file = file.with_context(|| format!("opening {}", partial.display()))?;
     let bar = bar(artifact.size, "downloading");
-    bar.set_position(have);
-    if have < artifact.size {
-        let response = here.client.content(&format!("/artifacts/{}/content", artifact.digest), have)?;
-        let mut body = bar.wrap_read(response.into_body().into_reader());
-        std::io::copy(&mut body, file).context("downloading; run the same command to go on")?;
-    }
+    receive(here, &artifact, &mut file, &bar)?;
     bar.finish_and_clear();
     file.seek(SeekFrom::Start(0)).context("checking")?;
-    let found = self::digest(file, &ProgressBar::hidden())?;
+    let found = self::digest(&mut file, &ProgressBar::hidden())?;
     if found != artifact.digest {
         std::fs::remove_file(&partial).context("removing what is wrong")?;
         let detail = format!("what came is {found}, not {}; nothing was kept", artifact.digest);
@@ -128,6 +146,32 @@ fn pull(here: &Here, digest: &str, to: Option<PathBuf>) -> Outcome<()> {
     file.sync_all().context("writing")?;
     std::fs::rename(&partial, &to).with_context(|| format!("writing {}", to.display()))?;
     output::print(&format!("{}\n", to.display()))
+}
+
+/// Beside the target and named after the digest too, so that two pulls never continue each other's bytes.
+fn partial_path(to: &Path, artifact: &Artifact) -> PathBuf {
+    let mut path = to.as_os_str().to_owned();
+    path.push(format!(".{}.part", &artifact.digest.hex()[..12]));
+    path.into()
+}
+
+/// Appends what is missing, over as many connections as it takes while each brings something.
+fn receive(here: &Here, artifact: &Artifact, file: &mut File, bar: &ProgressBar) -> Outcome<()> {
+    let path = format!("/artifacts/{}/content", artifact.digest);
+    let mut have = file.seek(SeekFrom::End(0)).context("looking at what is there")?;
+    while have < artifact.size {
+        bar.set_position(have);
+        let response = here.client.content(&path, have)?;
+        let mut body = bar.wrap_read(response.into_body().into_reader().take(artifact.size - have));
+        let copied = std::io::copy(&mut body, file);
+        let now = file.seek(SeekFrom::End(0)).context("looking at what came")?;
+        if now == have {
+            copied.context("downloading; run the same command to go on")?;
+            return Err(Failed::Other(anyhow::anyhow!("the server sent nothing; run the same command to go on")));
+        }
+        have = now;
+    }
+    Ok(())
 }
 
 fn inspect(here: &Here, what: &str) -> Outcome<()> {

@@ -19,7 +19,7 @@ use super::Here;
 use super::rollout::waves_table;
 use crate::client::part;
 use crate::exit::{Failed, Outcome};
-use crate::output::{self, Format, Row};
+use crate::output::{self, Format, Row, clean};
 use crate::show;
 
 /// History lines that `describe` shows.
@@ -109,14 +109,7 @@ pub fn get(here: &Here, args: &GetArgs) -> Outcome<()> {
 
 fn get_of<T: Row + DeserializeOwned>(here: &Here, args: &GetArgs) -> Outcome<()> {
     if let Some(name) = &args.name {
-        if matches!(args.kind, Kind::Tokens | Kind::Accounts | Kind::Audit) {
-            let rows: Vec<T> = here.client.list(args.kind.path(), None, None)?;
-            let found = rows.into_iter().find(|row| row.name() == *name);
-            let found = found.ok_or_else(|| Failed::NotFound(format!("no {name:?}")))?;
-            return output::one(here.format, &found);
-        }
-        let found: T = here.client.get(&args.kind.path_of(name)?)?;
-        return output::one(here.format, &found);
+        return output::one(here.format, &one::<T>(here, args.kind, name)?);
     }
     let limit = (!args.all).then_some(args.limit);
     let rows: Vec<T> = here.client.list(args.kind.path(), args.select.as_deref(), limit)?;
@@ -124,6 +117,16 @@ fn get_of<T: Row + DeserializeOwned>(here: &Here, args: &GetArgs) -> Outcome<()>
         eprintln!("The first {}: there may be more, see --limit and --all.", rows.len());
     }
     output::rows(here.format, &rows)
+}
+
+/// Tokens, accounts and audit records have no page of their own, so their list is searched.
+fn one<T: Row + DeserializeOwned>(here: &Here, kind: Kind, name: &str) -> Outcome<T> {
+    if !matches!(kind, Kind::Tokens | Kind::Accounts | Kind::Audit) {
+        return here.client.get(&kind.path_of(name)?);
+    }
+    let rows: Vec<T> = here.client.list(kind.path(), None, None)?;
+    let found = rows.into_iter().find(|row| row.name() == name);
+    found.ok_or_else(|| Failed::NotFound(format!("no {name:?}")))
 }
 
 /// Tell all about one thing.
@@ -137,6 +140,13 @@ pub struct DescribeArgs {
 }
 
 pub fn describe(here: &Here, args: &DescribeArgs) -> Outcome<()> {
+    let format = if here.format == Format::Table { Format::Yaml } else { here.format };
+    match args.kind {
+        Kind::Tokens => return output::one(format, &one::<Token>(here, args.kind, &args.name)?),
+        Kind::Accounts => return output::one(format, &one::<Account>(here, args.kind, &args.name)?),
+        Kind::Audit => return output::one(format, &one::<AuditRecord>(here, args.kind, &args.name)?),
+        Kind::Devices | Kind::Artifacts | Kind::Releases | Kind::Channels | Kind::Rollouts | Kind::Actions => {}
+    }
     let path = args.kind.path_of(&args.name)?;
     if here.format != Format::Table {
         return output::document(here.format, &here.client.get::<serde_json::Value>(&path)?);
@@ -167,11 +177,11 @@ fn describe_device(here: &Here, path: &str) -> Outcome<()> {
     text += &format!("  polls       every {} s\n", device.poll_interval_s);
     for (title, map) in [("Labels", &device.labels), ("Attributes", &device.attributes)] {
         text += &format!("{title}\n");
-        let lines = map.iter().map(|(key, value)| format!("  {key} = {value}\n"));
+        let lines = map.iter().map(|(key, value)| format!("  {key} = {}\n", clean(value)));
         text += &if map.is_empty() { "  none\n".to_owned() } else { lines.collect::<String>() };
     }
     text += "Why\n";
-    text += &why.reasons.iter().map(|reason| format!("  {}\n", reason.text)).collect::<String>();
+    text += &why.reasons.iter().map(|reason| format!("  {}\n", clean(&reason.text))).collect::<String>();
     output::print(&text)?;
     output::print("Timeline\n")?;
     output::rows(Format::Table, &timeline)

@@ -112,7 +112,7 @@ fn create(here: &Here, args: CreateArgs) -> Outcome<Release> {
         return Err(Failed::Usage(format!("--metadata names the component {component:?}, which the release has not")));
     }
     let new = ReleaseCreate { name: args.name, version: args.version, components, notes: args.notes };
-    let release: Release = here.client.post("/releases", &new)?;
+    let release: Release = here.client.create("/releases", &new)?;
     if !args.publish {
         return Ok(release);
     }

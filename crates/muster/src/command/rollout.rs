@@ -10,6 +10,7 @@ use muster_wire::rollout::{
 };
 
 use super::Here;
+use super::watch::ABSENCE_MAX;
 use crate::client::part;
 use crate::exit::{Failed, Outcome};
 use crate::output::{self, Format};
@@ -164,6 +165,9 @@ pub fn run(here: &Here, command: RolloutCommand) -> Outcome<()> {
 }
 
 fn create(here: &Here, args: CreateArgs) -> Outcome<()> {
+    if args.watch && !args.start && args.start_at.is_none() {
+        return Err(Failed::Usage("--watch needs --start or --start-at: a draft would never end".into()));
+    }
     let listed = args.waves.map(|waves| waves.0).unwrap_or(args.wave);
     let with_defaults = |wave: WaveCreate| WaveCreate {
         success: wave.success.or(args.success),
@@ -192,9 +196,8 @@ fn create(here: &Here, args: CreateArgs) -> Outcome<()> {
         dynamic: args.dynamic,
         silence_s: args.silence.map(|silence| u32::try_from(silence.as_secs()).unwrap_or(u32::MAX)),
     };
-    let rollout: Rollout = here.client.post("/rollouts", &new)?;
-    tell(here, &rollout)?;
-    if args.watch { watch(here, &rollout.id, None) } else { Ok(()) }
+    let rollout: Rollout = here.client.create("/rollouts", &new)?;
+    if args.watch { watch(here, &rollout.id, None) } else { tell(here, &rollout) }
 }
 
 fn tell(here: &Here, rollout: &Rollout) -> Outcome<()> {
@@ -212,7 +215,10 @@ fn tell(here: &Here, rollout: &Rollout) -> Outcome<()> {
 
 fn order(here: &Here, args: &OrderArgs, order: &str) -> Outcome<()> {
     let path = format!("/rollouts/{}/{order}", part(&args.rollout));
-    let rollout: Rollout = here.client.post(&path, &Remark { reason: args.reason.clone() })?;
+    let remark = Remark { reason: args.reason.clone() };
+    // Only a retry makes a new thing.
+    let rollout: Rollout =
+        if order == "retry" { here.client.create(&path, &remark)? } else { here.client.post(&path, &remark)? };
     tell(here, &rollout)
 }
 
@@ -230,7 +236,7 @@ fn why(here: &Here, device: &str) -> Outcome<()> {
     if here.format != Format::Table {
         return output::document(here.format, &why);
     }
-    output::print(&why.reasons.iter().map(|reason| format!("{}\n", reason.text)).collect::<String>())
+    output::print(&why.reasons.iter().map(|reason| format!("{}\n", output::clean(&reason.text))).collect::<String>())
 }
 
 /// One line per wave, and one more where a wave is rolled back.
@@ -291,6 +297,7 @@ pub fn watch(here: &Here, name: &str, timeout: Option<Duration>) -> Outcome<()> 
         Screen { live: output::is_terminal() && here.format == Format::Table, drawn: 0, last: String::new() };
     let start = Ended::of(&first);
     let mut rollout = first;
+    let mut gone: Option<Instant> = None;
     loop {
         screen.show(here, &rollout, pace(start, Ended::of(&rollout), began.elapsed()))?;
         if let Some(end) = end(&rollout) {
@@ -301,9 +308,16 @@ pub fn watch(here: &Here, name: &str, timeout: Option<Duration>) -> Outcome<()> 
         }
         std::thread::sleep(WATCH_INTERVAL);
         match here.client.get(&path) {
-            Ok(read) => rollout = read,
+            Ok(read) => (rollout, gone) = (read, None),
             // The server may be restarting; the rollout goes on when it is back.
-            Err(Failed::Other(gone)) => eprintln!("{gone}; trying again"),
+            Err(Failed::Other(error)) => match gone {
+                None => {
+                    eprintln!("{error}; waiting for the server");
+                    gone = Some(Instant::now());
+                }
+                Some(since) if since.elapsed() < ABSENCE_MAX => {}
+                Some(_) => return Err(Failed::Other(error)),
+            },
             Err(other) => return Err(other),
         }
     }
@@ -357,7 +371,7 @@ impl Screen {
         }
         let head =
             format!("{} {} is {} ({pace})\n{}\n", rollout.id, rollout.name, show::word(&rollout.state), rollout.text);
-        let text = head + &waves_table(rollout);
+        let text = output::fit(&(head + &waves_table(rollout)));
         // Up over what was drawn before, clearing each line.
         let up = if self.drawn == 0 { String::new() } else { format!("\x1b[{}A\x1b[J", self.drawn) };
         self.drawn = text.lines().count();

@@ -5,20 +5,22 @@ use std::io::{BufRead, IsTerminal};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use muster_wire::account::{LoggedIn, Login, PasswordChange, Whoami};
+use serde::Serialize;
 
 use super::Here;
 use crate::client::Client;
 use crate::context::{self, Context};
 use crate::exit::{Failed, Outcome};
-use crate::output::{self, Format};
+use crate::output::{self, Format, Row};
 
 /// Log in to a server and remember it as a context.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   muster login http://127.0.0.1:8080
-  echo \"$PASSWORD\" | muster login https://muster.example --account ann --password-stdin --context prod")]
+  echo \"$PASSWORD\" | muster login http://muster.lan:8080 --account ann --password-stdin --context prod")]
 pub struct LoginArgs {
     /// The server's address.
+    #[arg(value_parser = context::server_url)]
     url: String,
     #[arg(long, default_value = "admin")]
     account: String,
@@ -49,16 +51,12 @@ pub fn login(args: LoginArgs) -> Outcome<()> {
     let password = password(args.password_stdin, "Password: ")?;
     let login = Login { account: args.account, password, project: args.project };
     let done: LoggedIn = Client::at(&args.url, None).post("/login", &login)?;
-    let host = args.url.split("//").nth(1).unwrap_or(&args.url).trim_end_matches('/').to_owned();
+    let host = args.url.split("//").nth(1).unwrap_or(&args.url).to_owned();
     let name = args.name.unwrap_or(host);
     let path = context::path()?;
     let mut contexts = context::load(&path)?;
-    let context = Context {
-        server: args.url.trim_end_matches('/').to_owned(),
-        token: done.token,
-        account: done.account.clone(),
-        project: done.project.clone(),
-    };
+    let context =
+        Context { server: args.url, token: done.token, account: done.account.clone(), project: done.project.clone() };
     contexts.contexts.insert(name.clone(), context);
     contexts.current = Some(name.clone());
     context::save(&path, &contexts)?;
@@ -115,10 +113,23 @@ pub fn whoami(here: &Here) -> Outcome<()> {
 
 pub fn change_password(here: &Here) -> Outcome<()> {
     let old = password(false, "Old password: ")?;
-    let new = rpassword::prompt_password("New password: ").context("reading the password")?;
+    let new = match std::env::var("MUSTER_NEW_PASSWORD") {
+        Ok(new) if !new.is_empty() => new,
+        _ => typed_twice()?,
+    };
     here.client.post_nothing("/password", &PasswordChange { old, new })?;
     eprintln!("Password changed. Tokens made before stay valid.");
     Ok(())
+}
+
+/// A slip of the finger in a new password would lock its owner out.
+fn typed_twice() -> Outcome<String> {
+    let ask = |prompt| rpassword::prompt_password(prompt).context("reading the password");
+    let new = ask("New password: ")?;
+    if ask("The same again: ")? != new {
+        return Err(Failed::Usage("the two differ; nothing was changed".into()));
+    }
+    Ok(new)
 }
 
 pub fn context(command: ContextCommand, format: Format) -> Outcome<()> {
@@ -126,28 +137,14 @@ pub fn context(command: ContextCommand, format: Format) -> Outcome<()> {
     let mut contexts = context::load(&path)?;
     match command {
         ContextCommand::List => {
-            let row = |(name, context): (&String, &Context)| {
-                let mark = if contexts.current.as_ref() == Some(name) { "*" } else { "" };
-                vec![
-                    mark.to_owned(),
-                    name.clone(),
-                    context.server.clone(),
-                    context.account.clone(),
-                    context.project.clone(),
-                ]
-            };
-            let rows: Vec<Vec<String>> = contexts.contexts.iter().map(row).collect();
-            if rows.is_empty() {
-                eprintln!("No contexts. Log in: muster login URL");
-            }
-            if format == Format::Json {
-                let names: Vec<&String> = contexts.contexts.keys().collect();
-                return output::document(format, &names);
-            }
-            output::print(&output::table(vec!["", "NAME", "SERVER", "ACCOUNT", "PROJECT"], rows))
+            let rows: Vec<Shown> = contexts.contexts.keys().map(|name| shown(&contexts, name)).collect();
+            output::rows(format, &rows)
         }
-        ContextCommand::Show => match contexts.current {
-            Some(name) => output::print(&format!("{name}\n")),
+        ContextCommand::Show => match &contexts.current {
+            Some(name) => {
+                known(&contexts, name)?;
+                output::one(format, &shown(&contexts, name))
+            }
             None => Err(Failed::NotFound("there is no current context: muster login URL".into())),
         },
         ContextCommand::Use { name } => {
@@ -168,5 +165,40 @@ fn known(contexts: &context::Contexts, name: &str) -> Outcome<()> {
     match contexts.contexts.contains_key(name) {
         true => Ok(()),
         false => Err(Failed::NotFound(format!("no context {name:?}; `muster context list` shows them"))),
+    }
+}
+
+/// A context without its token.
+#[derive(Debug, Serialize)]
+struct Shown {
+    name: String,
+    current: bool,
+    server: String,
+    account: String,
+    project: String,
+}
+
+fn shown(contexts: &context::Contexts, name: &str) -> Shown {
+    let context = &contexts.contexts[name];
+    Shown {
+        name: name.to_owned(),
+        current: contexts.current.as_deref() == Some(name),
+        server: context.server.clone(),
+        account: context.account.clone(),
+        project: context.project.clone(),
+    }
+}
+
+impl Row for Shown {
+    const HEADERS: &'static [&'static str] = &["", "NAME", "SERVER", "ACCOUNT", "PROJECT"];
+    const EMPTY: &'static str = "No contexts. Log in: muster login URL";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let mark = if self.current { "*" } else { " " };
+        [mark, &self.name, &self.server, &self.account, &self.project].map(str::to_owned).to_vec()
     }
 }
