@@ -1,0 +1,3 @@
+//! The operator API, tried from outside by requests that people and programs send, also the wrong ones.
+
+mod paging;
