@@ -1,3 +1,4 @@
 //! The operator API, tried from outside by requests that people and programs send, also the wrong ones.
 
 mod paging;
+mod selectors;
