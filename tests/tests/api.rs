@@ -1,4 +1,5 @@
 //! The operator API, tried from outside by requests that people and programs send, also the wrong ones.
 
+mod conditions;
 mod paging;
 mod selectors;
