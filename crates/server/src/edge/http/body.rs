@@ -104,6 +104,10 @@ async fn read(request: Request, app: &Arc<App>) -> Result<Bytes, Refusal> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    // Serde would take a list for the fields in their order, and an empty one where all of them may be left out.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Refusal::bad("body", "send a JSON object, not a list"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = T::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     value.map_err(|bad| Refusal::bad("body", hinted(&bad.to_string())))
@@ -124,7 +128,7 @@ fn hinted(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use muster_wire::device::DeviceCreate;
+    use muster_wire::device::{DeviceCreate, DevicePatch};
 
     use super::*;
 
@@ -132,6 +136,14 @@ mod tests {
     fn an_unknown_field_is_refused_with_the_nearest_known_one() {
         let refused = parse::<DeviceCreate>(br#"{"name":"a","lables":{}}"#).unwrap_err();
         assert!(format!("{refused:?}").contains("did you mean `labels`?"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_list_of_values_is_no_object() {
+        for text in ["[]", "[{}]", " [\"a\",{}]"] {
+            assert!(parse::<DevicePatch>(text.as_bytes()).is_err(), "{text}");
+            assert!(parse::<DeviceCreate>(text.as_bytes()).is_err(), "{text}");
+        }
     }
 
     #[test]
