@@ -2,4 +2,5 @@
 
 mod conditions;
 mod paging;
+mod problems;
 mod selectors;
