@@ -4,3 +4,4 @@ mod conditions;
 mod paging;
 mod problems;
 mod selectors;
+mod uploads;
