@@ -128,7 +128,7 @@ fn hinted(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use muster_wire::device::DeviceCreate;
+    use muster_wire::device::{DeviceCreate, DevicePatch};
 
     use super::*;
 
@@ -136,6 +136,14 @@ mod tests {
     fn an_unknown_field_is_refused_with_the_nearest_known_one() {
         let refused = parse::<DeviceCreate>(br#"{"name":"a","lables":{}}"#).unwrap_err();
         assert!(format!("{refused:?}").contains("did you mean `labels`?"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_list_of_values_is_no_object() {
+        for text in ["[]", "[{}]", " [\"a\",{}]"] {
+            assert!(parse::<DevicePatch>(text.as_bytes()).is_err(), "{text}");
+            assert!(parse::<DeviceCreate>(text.as_bytes()).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -111,6 +111,8 @@ pub fn routes(app: &Arc<App>) -> Router {
     let serve_document = get(async move || ([(header::CONTENT_TYPE, "application/json")], document));
     routes
         .route("/api/v1/openapi.json", serve_document)
+        .route("/api/v1", axum::routing::any(nothing))
+        .route("/api/v1/", axum::routing::any(nothing))
         .route("/api/v1/{*rest}", axum::routing::any(nothing))
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::disable())

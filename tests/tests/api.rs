@@ -1,0 +1,7 @@
+//! The operator API, tried from outside by requests that people and programs send, also the wrong ones.
+
+mod conditions;
+mod paging;
+mod problems;
+mod selectors;
+mod uploads;
