@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use muster_vocab::limit;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
@@ -37,29 +37,40 @@ pub fn routes(app: &Arc<App>) -> Router {
 pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Output = ()> + Send) -> io::Result<()> {
     let listener = listener.into_std()?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut threads = Vec::with_capacity(cores);
+    let (tell_end, mut ended) = mpsc::channel(cores);
     for core in 0..cores {
-        let (app, listener) = (app.clone(), listener.try_clone()?);
-        let thread = std::thread::Builder::new().name(format!("serve-{core}"));
-        threads.push(thread.spawn(move || serve_on_this_thread(app, listener))?);
+        let (app, listener, tell_end) = (app.clone(), listener.try_clone()?, tell_end.clone());
+        let serve = move || {
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serve_on_this_thread(app, listener)));
+            let outcome = caught.unwrap_or_else(|_| Err(io::Error::other("a thread that serves panicked")));
+            // Nobody listens any more once the server has given up.
+            let _ = tell_end.blocking_send(outcome);
+        };
+        std::thread::Builder::new().name(format!("serve-{core}")).spawn(serve)?;
     }
-    stop.await;
+    drop(tell_end);
+    let early = tokio::select! {
+        early = ended.recv() => early,
+        () = stop => None,
+    };
     // Event streams end when they see this, and so do the threads; everything else ends by itself.
     let _ = app.stopping.send(true);
-    let ended =
-        tokio::task::spawn_blocking(move || threads.into_iter().try_for_each(|thread| thread.join().ok()?.ok()));
-    match ended.await {
-        Ok(Some(())) => Ok(()),
-        Ok(None) | Err(_) => Err(io::Error::other("a thread that serves ended early")),
+    let mut outcome = early.unwrap_or(Ok(()));
+    while let Some(end) = ended.recv().await {
+        outcome = outcome.and(end);
     }
+    outcome
 }
 
 fn serve_on_this_thread(app: Arc<App>, listener: std::net::TcpListener) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(accept(app, TcpListener::from_std(listener)?));
+    let served = runtime.block_on(async {
+        accept(app, TcpListener::from_std(listener)?).await;
+        Ok(())
+    });
     // Reads that still block have nobody to answer any more.
     runtime.shutdown_background();
-    Ok(())
+    served
 }
 
 async fn accept_one(
