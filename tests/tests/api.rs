@@ -1,5 +1,6 @@
 //! The operator API, tried from outside by requests that people and programs send, also the wrong ones.
 
+mod access;
 mod conditions;
 mod paging;
 mod problems;
