@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod conditions;
 mod devices;
+mod events;
 mod paging;
 mod problems;
 mod selectors;
