@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod ddi;
+pub mod events;
 pub mod exchange;
 pub mod field;
 pub mod operator;

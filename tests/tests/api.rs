@@ -1,6 +1,10 @@
 //! The operator API, tried from outside by requests that people and programs send, also the wrong ones.
 
+mod access;
+mod audit;
 mod conditions;
+mod devices;
+mod events;
 mod paging;
 mod problems;
 mod selectors;

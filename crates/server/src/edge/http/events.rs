@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use muster_store::StoreError;
 use muster_store::events::EventRow;
-use muster_vocab::ProjectId;
+use muster_vocab::{ProjectId, RolloutId};
 use muster_wire::event::{Event, EventQuery};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -20,6 +20,8 @@ use super::body::Asked;
 use super::problem::{Refusal, Refusals};
 use crate::App;
 
+/// What events are of.
+const KINDS: [&str; 6] = ["rollout", "action", "device", "release", "artifact", "channel"];
 /// Events read at a time.
 const BATCH: u32 = 500;
 /// Events waiting for a slow client; the rest waits in the store.
@@ -46,24 +48,43 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     operator.may_read()?;
+    let kinds = kinds(query.kind.as_deref())?;
+    if query.rollout.as_ref().is_some_and(|text| text.parse::<RolloutId>().is_err()) {
+        return Err(Refusal::bad("rollout", "name the rollout by its id, such as r-12"));
+    }
+    let asked = last_event(&headers)?;
     let full = |_| {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many event streams are open: try again later")
             .with(header::RETRY_AFTER, HeaderValue::from_static("10"))
     };
     let permit = app.streams.clone().try_acquire_owned().map_err(full)?;
     let (newest, oldest) = app.read::<_, StoreError>(|view| view.event_range()).await?;
-    let asked = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let watch = Watch {
         project: operator.project(),
-        kinds: query.kind.iter().flat_map(|kinds| kinds.split(',')).map(str::to_owned).collect(),
+        kinds,
         rollout: query.rollout,
         after: asked.unwrap_or(newest).min(newest),
         _permit: permit,
     };
-    let missed = asked.is_some_and(|asked| asked + 1 < oldest || asked > newest);
+    let missed = asked.is_some_and(|asked| asked.saturating_add(1) < oldest || asked > newest);
     let (send, receive) = mpsc::channel(WAITING);
     tokio::spawn(follow(app, watch, missed, send));
     Ok(Sse::new(received(receive)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+}
+
+/// A misspelt kind would be a stream on which nothing ever comes.
+fn kinds(asked: Option<&str>) -> Result<Vec<String>, Refusal> {
+    let kinds: Vec<String> = asked.iter().flat_map(|kinds| kinds.split(',')).map(str::to_owned).collect();
+    match kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
+        None => Ok(kinds),
+        Some(unknown) => Err(Refusal::bad("kind", format!("{unknown:?} is none of {}", KINDS.join(", ")))),
+    }
+}
+
+fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    let sequence = value.to_str().ok().and_then(|text| text.parse().ok());
+    sequence.map(Some).ok_or_else(|| Refusal::bad("Last-Event-ID", "send the id of an event back as it came"))
 }
 
 fn received(receive: mpsc::Receiver<sse::Event>) -> impl Stream<Item = Result<sse::Event, Infallible>> {

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use muster_domain::action;
+use muster_domain::actor::NotAllowed;
 use muster_domain::rollout::step as rollout;
 use muster_store::StoreError;
 use muster_wire::Problem;
@@ -13,6 +14,7 @@ use muster_wire::problem::MEDIA_TYPE;
 use tracing::error;
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 
+use super::show;
 use crate::flow::error::FlowError;
 
 /// A refusal on its way to the client. Boxed, because most requests are not refused.
@@ -118,7 +120,11 @@ impl From<FlowError> for Refusal {
         let bad = |field: &str| Self::bad(field, detail.clone());
         match refused {
             FlowError::Store(failed) => failed.into(),
-            FlowError::NotAllowed(_) => Self::new(StatusCode::FORBIDDEN, "not_allowed", detail),
+            FlowError::NotAllowed(NotAllowed(permission)) => {
+                let scope = serde_json::to_string(&show::scope(permission)).unwrap_or_default();
+                let detail = format!("this needs the scope {scope}, which the token does not have");
+                Self::new(StatusCode::FORBIDDEN, "not_allowed", detail)
+            }
             FlowError::WrongPassword => Self::unauthenticated("wrong_password", &detail),
             FlowError::Rollout(rollout::Refused::OwnRollout) => Self::new(StatusCode::FORBIDDEN, "own_rollout", detail),
             FlowError::Rollout(_) => Self::new(StatusCode::CONFLICT, "illegal_transition", detail),

@@ -45,10 +45,7 @@ struct Wrong {
 pub(super) async fn login(State(app): State<Arc<App>>, body: Json<Login>) -> Result<JsonBody<LoggedIn>, Refusal> {
     let Login { account: name, password, project } = body.value;
     let now = app.now();
-    if wrong_so_far(&name, now) >= WRONG_PER_MINUTE {
-        return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many", "too many wrong passwords: wait a minute")
-            .with(header::RETRY_AFTER, HeaderValue::from_static("60")));
-    }
+    check_guesses(&name, now)?;
     let tenant = app.table.tenant(project.as_deref().unwrap_or(crate::start::PROJECT));
     let found = match &tenant {
         Some(tenant) => {
@@ -95,6 +92,14 @@ async fn check(found: Option<Account>, password: String) -> Result<Option<Accoun
 pub(super) async fn hashing<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     let _permit = HASHING.acquire().await.map_err(|closed| Refusal::internal(&closed))?;
     tokio::task::spawn_blocking(work).await.map_err(|failed| Refusal::internal(&failed))
+}
+
+fn check_guesses(account: &str, now: Timestamp) -> Result<(), Refusal> {
+    if wrong_so_far(account, now) < WRONG_PER_MINUTE {
+        return Ok(());
+    }
+    Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many", "too many wrong passwords: wait a minute")
+        .with(header::RETRY_AFTER, HeaderValue::from_static("60")))
 }
 
 fn wrong_so_far(account: &str, now: Timestamp) -> u32 {
@@ -149,13 +154,19 @@ pub(super) async fn change_password(
 ) -> Result<StatusCode, Refusal> {
     let (project, id) = (operator.project(), operator.account);
     let account = app.read::<_, StoreError>(move |view| view.account_by_id(project, id)).await?;
+    let (name, now) = (account.name, app.now());
+    // Whoever has found a token must not find the password by it.
+    check_guesses(&name, now)?;
     let PasswordChange { old, new } = body.value;
     let hashes = hashing(move || {
         let old_hash = account.password.filter(|hash| password::verify(&old, hash)).ok_or(FlowError::WrongPassword)?;
         Ok::<_, FlowError>((old_hash, password::hash(&new)?))
     });
-    let (old_hash, new_hash) = hashes.await??;
-    let now = app.now();
+    let hashes = hashes.await?;
+    if matches!(hashes, Err(FlowError::WrongPassword)) {
+        note_wrong(&name, now);
+    }
+    let (old_hash, new_hash) = hashes?;
     app.write(move |tx| accounts::change_password(tx, now, &operator.actor, &old_hash, &new_hash)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
