@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests, also what stands between the test functions")]
 
 mod ddi;
+mod faults;
 mod lives;
 mod real;
