@@ -1,6 +1,6 @@
 //! Bytes on a socket, for requests that no honest client sends.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -48,6 +48,29 @@ impl Line {
             }
         }
         String::from_utf8_lossy(&head).into_owned()
+    }
+
+    /// Whether the server has hung up, or does so within this time. What it still says is thrown away.
+    pub fn is_cut(&mut self, within: Duration) -> anyhow::Result<bool> {
+        self.stream.set_read_timeout(Some(within))?;
+        let mut bytes = [0; 1024];
+        let cut = loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => break true,
+                Ok(_) => {}
+                Err(waited) if matches!(waited.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break false,
+                Err(_) => break true,
+            }
+        };
+        self.stream.set_read_timeout(Some(TIMEOUT))?;
+        Ok(cut)
+    }
+
+    /// Hangs up without a word.
+    pub fn cut(self) {
+        if let Err(failed) = self.stream.shutdown(Shutdown::Both) {
+            eprintln!("the line was closed already: {failed}");
+        }
     }
 
     /// The status of the next answer; none if the server hung up without one.

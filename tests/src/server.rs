@@ -22,8 +22,10 @@ const LOG_LINES_SHOWN: usize = 60;
 #[derive(Debug)]
 pub struct Server {
     folder: TempDir,
+    data: PathBuf,
     address: SocketAddr,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
     /// Kept open: a server whose stdout is gone would fail at its next line.
     stdout: Option<BufReader<ChildStdout>>,
@@ -44,15 +46,32 @@ impl Server {
     /// If the server does not come up.
     #[must_use]
     pub fn start_with(arguments: &[&str]) -> Self {
-        let folder = tempfile::Builder::new().prefix("muster-test-").tempdir().expect("a scratch folder");
-        let mut server = Self {
-            folder,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            arguments: arguments.iter().map(ToString::to_string).collect(),
-            child: None,
-            stdout: None,
-            admin: OnceLock::new(),
-        };
+        let mut server = Self::prepared();
+        server.arguments = arguments.iter().map(ToString::to_string).collect();
+        server.launch();
+        server
+    }
+
+    /// With a data folder elsewhere; the log stays where there is room.
+    ///
+    /// # Panics
+    /// If the server does not come up.
+    #[must_use]
+    pub fn start_in(data: &Path) -> Self {
+        let mut server = Self::prepared();
+        data.clone_into(&mut server.data);
+        server.launch();
+        server
+    }
+
+    /// With further environment variables.
+    ///
+    /// # Panics
+    /// If the server does not come up.
+    #[must_use]
+    pub fn start_under(environment: &[(&str, &str)]) -> Self {
+        let mut server = Self::prepared();
+        server.set_environment(environment);
         server.launch();
         server
     }
@@ -71,7 +90,12 @@ impl Server {
     /// The data folder.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone()
+    }
+
+    /// For its next life.
+    pub fn set_environment(&mut self, environment: &[(&str, &str)]) {
+        self.environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     }
 
     /// # Panics
@@ -140,6 +164,20 @@ impl Server {
         lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
     }
 
+    fn prepared() -> Self {
+        let folder = tempfile::Builder::new().prefix("muster-test-").tempdir().expect("a scratch folder");
+        Self {
+            data: folder.path().join("data"),
+            folder,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            child: None,
+            stdout: None,
+            admin: OnceLock::new(),
+        }
+    }
+
     fn log_file(&self) -> PathBuf {
         self.folder.path().join("server.log")
     }
@@ -154,9 +192,10 @@ impl Server {
         let log = File::options().create(true).append(true).open(self.log_file())?;
         let mut child = Command::new(program("muster")?)
             .args(["server", "--data"])
-            .arg(self.data())
+            .arg(&self.data)
             .args(["--listen", &self.address.to_string()])
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("MUSTER_ADMIN_PASSWORD", PASSWORD)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -4,5 +4,6 @@
 
 mod api;
 mod ddi;
+mod faults;
 mod lives;
 mod real;
