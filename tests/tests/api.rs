@@ -7,5 +7,6 @@ mod devices;
 mod events;
 mod paging;
 mod problems;
+mod rollouts;
 mod selectors;
 mod uploads;
