@@ -9,4 +9,5 @@ mod paging;
 mod problems;
 mod rollouts;
 mod selectors;
+mod times;
 mod uploads;
