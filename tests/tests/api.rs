@@ -7,5 +7,7 @@ mod devices;
 mod events;
 mod paging;
 mod problems;
+mod rollouts;
 mod selectors;
+mod times;
 mod uploads;
