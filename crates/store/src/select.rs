@@ -318,3 +318,6 @@ fn like_pattern(value: &Value) -> types::Value {
         Value::Number(_) | Value::Time(_) | Value::RelativeTime(_) => types::Value::Null,
     }
 }
+
+#[cfg(test)]
+mod tests;
