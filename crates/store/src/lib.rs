@@ -18,6 +18,8 @@ pub mod page;
 pub mod projects;
 pub mod releases;
 pub mod rollouts;
+#[cfg(test)]
+mod sample;
 mod select;
 pub mod sqlite;
 pub mod standing;

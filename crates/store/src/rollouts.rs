@@ -100,7 +100,8 @@ impl View<'_> {
 impl Tx<'_> {
     /// As earlier flows of the same commit left it.
     pub fn rollout(&self, project: ProjectId, id: RolloutId) -> Result<Rollout, StoreError> {
-        let held = self.own.rollouts.get(&id).or_else(|| self.rollouts.rollouts.get(&id));
+        let earlier = if self.own.deleted.contains(&id) { None } else { self.rollouts.rollouts.get(&id) };
+        let held = self.own.rollouts.get(&id).or(earlier);
         match held {
             Some((owner, rollout)) if *owner == project => Ok(rollout.clone()),
             Some(_) => Err(StoreError::NoRollout(id)),
@@ -149,6 +150,7 @@ impl Tx<'_> {
             .execute("DELETE FROM rollout WHERE project_id = ?1 AND id = ?2", (project.0, id.0))
             .doing("deleting a rollout")?;
         self.own.rollouts.remove(&id);
+        self.own.deleted.insert(id);
         self.own.devices.extend(devices);
         Ok(())
     }

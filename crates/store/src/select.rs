@@ -5,7 +5,7 @@
 
 use muster_domain::ActionState;
 use muster_vocab::Timestamp;
-use muster_vocab::selector::{Expr, Field, Op, Selector, Value, pattern};
+use muster_vocab::selector::{Expr, Field, Op, Selector, Value};
 use rusqlite::{Connection, Row, types};
 
 use crate::StoreError;
@@ -264,8 +264,9 @@ impl Sql {
             Op::Greater => " > ",
             Op::GreaterOrEqual => " >= ",
             Op::Like | Op::NotLike => {
-                let pattern = values.first().map(like_pattern).unwrap_or_default();
-                self.push("lower(").push(column).push(") LIKE ").bind(pattern).push(" ESCAPE '\\'");
+                // SQL's own LIKE stops reading at a NUL, which devices may send.
+                let pattern = values.first().map_or(types::Value::Null, like_pattern);
+                self.push("muster_like(").push(column).push(", ").bind(pattern).push(")");
                 return;
             }
             Op::In | Op::NotIn => {
@@ -311,10 +312,12 @@ fn stored(column: Column, value: &Value, now: Timestamp) -> types::Value {
     }
 }
 
-/// `*` becomes `%`; the pattern characters of SQL lose their meaning.
-fn like_pattern(value: &Value) -> String {
-    let Value::Text(text) = value else { return String::new() };
-    let escape = |piece: &String| piece.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    let pieces: Vec<String> = pattern::pieces(text).iter().map(escape).collect();
-    pieces.join("%").to_ascii_lowercase()
+fn like_pattern(value: &Value) -> types::Value {
+    match value {
+        Value::Text(text) => types::Value::Text(text.clone()),
+        Value::Number(_) | Value::Time(_) | Value::RelativeTime(_) => types::Value::Null,
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_vocab::limit;
-use muster_vocab::selector::literal;
+use muster_vocab::selector::{literal, pattern};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
@@ -130,11 +130,17 @@ fn connect(file: &PathBuf, read_only: bool) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-/// `muster_number(text)`: the number a text is, or null. Other databases get a function of the same name.
+/// `muster_number(text)`: the number a text is, or null. `muster_like(text, pattern)`: whether the whole text matches.
+/// Other databases get functions of the same names.
 fn add_functions(conn: &Connection) -> Result<(), StoreError> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     conn.create_scalar_function("muster_number", 1, flags, |context| {
         Ok(context.get_raw(0).as_str().ok().and_then(literal::number))
+    })
+    .doing("setting up the database")?;
+    conn.create_scalar_function("muster_like", 2, flags, |context| {
+        let (text, wanted) = (context.get_raw(0).as_str(), context.get_raw(1).as_str());
+        Ok(text.is_ok_and(|text| wanted.is_ok_and(|wanted| pattern::matches(wanted, text))))
     })
     .doing("setting up the database")
 }

@@ -40,6 +40,8 @@ pub struct Held {
 #[derive(Debug, Default, Clone)]
 pub struct Touched {
     pub(crate) rollouts: BTreeMap<RolloutId, (ProjectId, Rollout)>,
+    /// Deleted rollouts: what earlier flows of the commit held of them must not be seen or written any more.
+    pub(crate) deleted: BTreeSet<RolloutId>,
     pub(crate) devices: BTreeSet<DeviceId>,
     pub(crate) gone: Vec<(ProjectId, String)>,
     pub(crate) projects: BTreeSet<ProjectId>,
@@ -86,6 +88,9 @@ impl<'c> Tx<'c> {
 
     /// Makes this flow's rollouts visible to the next flow of the same commit.
     pub(crate) fn settle(self) -> Touched {
+        for id in &self.own.deleted {
+            self.rollouts.rollouts.remove(id);
+        }
         self.rollouts.rollouts.extend(self.own.rollouts.iter().map(|(id, row)| (*id, row.clone())));
         self.own
     }
@@ -94,6 +99,7 @@ impl<'c> Tx<'c> {
 impl Touched {
     pub(crate) fn join(&mut self, other: Self) {
         self.rollouts.extend(other.rollouts);
+        self.deleted.extend(other.deleted);
         self.devices.extend(other.devices);
         self.gone.extend(other.gone);
         self.projects.extend(other.projects);

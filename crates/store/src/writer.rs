@@ -210,3 +210,6 @@ fn changes(view: &View<'_>, touched: Touched) -> Result<Changes, StoreError> {
         events: touched.events,
     })
 }
+
+#[cfg(test)]
+mod tests;
