@@ -50,6 +50,7 @@ impl View<'_> {
             .prepare_cached("SELECT name FROM device WHERE project_id = ?1 AND id = ?2")
             .and_then(|mut it| it.query_row((project.0, id.0), |row| row.get(0)).optional())
             .doing("a device's name")?
+            .map(|name: String| if name.starts_with('\u{1}') { format!("{id} (deleted)") } else { name })
             .ok_or_else(|| StoreError::NoDevice(id.to_string()))
     }
 

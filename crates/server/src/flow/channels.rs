@@ -25,6 +25,8 @@ pub fn put(
     Name::parse(name).map_err(|source| FlowError::Name { field: "name", source })?;
     match tx.channel(actor.project(), name) {
         Ok(known) => check_revision(revision, known.revision)?,
+        // A condition on what is not there yet can't be met.
+        Err(StoreError::Missing { .. }) if revision.is_some() => return Err(FlowError::Revision),
         Err(StoreError::Missing { .. }) => {}
         Err(other) => return Err(other.into()),
     }

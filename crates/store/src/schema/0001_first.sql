@@ -1,8 +1,9 @@
 -- Times are milliseconds since 1970 in UTC. Digests are 32 raw bytes. JSON is text.
+-- Numbers are never given out twice, also after a delete: AUTOINCREMENT here, identity columns elsewhere.
 -- Action states are numbered as domain::ActionState: below 6 is open, 2 to 4 hold the device.
 
 CREATE TABLE project (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL,
     name_folded TEXT NOT NULL UNIQUE,
     settings TEXT NOT NULL,
@@ -12,7 +13,7 @@ CREATE TABLE project (
 );
 
 CREATE TABLE account (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL REFERENCES project (id),
     name TEXT NOT NULL,
     password TEXT,
@@ -22,7 +23,7 @@ CREATE TABLE account (
 );
 
 CREATE TABLE token (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL REFERENCES project (id),
     account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -35,7 +36,7 @@ CREATE TABLE token (
 CREATE INDEX token_account ON token (account_id);
 
 CREATE TABLE device (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL REFERENCES project (id),
     name TEXT NOT NULL,
     state TEXT NOT NULL,
@@ -72,7 +73,7 @@ CREATE TABLE device_attribute (
 CREATE INDEX device_attribute_value ON device_attribute (project_id, key, value, device_id);
 
 CREATE TABLE artifact (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL REFERENCES project (id),
     digest BLOB NOT NULL,
     name TEXT NOT NULL,
@@ -96,7 +97,7 @@ CREATE TABLE upload (
 );
 
 CREATE TABLE release (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL REFERENCES project (id),
     name TEXT NOT NULL,
     version TEXT NOT NULL,
@@ -111,7 +112,7 @@ CREATE TABLE release (
 
 -- DDI addresses artifacts by the number of their module.
 CREATE TABLE module (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL,
     release_id INTEGER NOT NULL REFERENCES release (id) ON DELETE CASCADE,
     position INTEGER NOT NULL,
@@ -132,7 +133,7 @@ CREATE TABLE module_artifact (
 CREATE INDEX module_artifact_digest ON module_artifact (project_id, digest);
 
 CREATE TABLE channel (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL REFERENCES project (id),
     name TEXT NOT NULL,
     release_id INTEGER NOT NULL REFERENCES release (id),
@@ -143,7 +144,7 @@ CREATE TABLE channel (
 );
 
 CREATE TABLE rollout (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL REFERENCES project (id),
     name TEXT NOT NULL,
     release_id INTEGER NOT NULL REFERENCES release (id),
@@ -160,7 +161,7 @@ CREATE INDEX rollout_due ON rollout (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX rollout_release ON rollout (release_id);
 
 CREATE TABLE action (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL,
     device_id INTEGER NOT NULL REFERENCES device (id) ON DELETE CASCADE,
     rollout_id INTEGER NOT NULL REFERENCES rollout (id),
@@ -203,7 +204,7 @@ CREATE TABLE report (
 ) WITHOUT ROWID;
 
 CREATE TABLE outbox (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL,
     rollout_id INTEGER NOT NULL REFERENCES rollout (id) ON DELETE CASCADE,
     effect TEXT NOT NULL,
@@ -226,7 +227,7 @@ CREATE TABLE audit (
 CREATE INDEX audit_target ON audit (project_id, target, sequence);
 
 CREATE TABLE event (
-    sequence INTEGER PRIMARY KEY,
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL,
     at INTEGER NOT NULL,
     kind TEXT NOT NULL,

@@ -6,7 +6,7 @@ use axum::Json as JsonBody;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use muster_store::StoreError;
 use muster_vocab::Sha256;
 use muster_vocab::selector::schema::ARTIFACT_SCHEMA;
@@ -62,7 +62,7 @@ pub(super) async fn get(
 #[utoipa::path(get, path = "/artifacts/{digest}/content", operation_id = "get_artifact_content", tag = "artifacts",
     params(("digest" = String, Path)),
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 206, body = Vec<u8>, content_type = "application/octet-stream"), Refusals))]
+        (status = 206, body = Vec<u8>, content_type = "application/octet-stream"), (status = 304), Refusals))]
 pub(super) async fn content(
     State(app): State<Arc<App>>,
     operator: Operator,
@@ -73,6 +73,10 @@ pub(super) async fn content(
     let (project, digest) = (operator.project(), digest(&name)?);
     let size = app.read::<_, StoreError>(move |view| Ok(view.artifact(project, digest)?.size)).await?;
     let etag = format!("\"{digest}\"");
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    if known.is_some_and(|known| known.split(',').any(|one| one.trim() == etag)) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
     let (status, range) = match ranged(&headers, size, &etag) {
         Ranged::Whole => (StatusCode::OK, 0..size),
         Ranged::Part(range) => (StatusCode::PARTIAL_CONTENT, range),

@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Response};
 use muster_store::Tx;
 use muster_store::idempotency::{Answered, Key};
 use muster_vocab::{Timestamp, limit};
+use muster_wire::Problem;
+use muster_wire::problem::MEDIA_TYPE;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -25,40 +27,79 @@ pub(super) struct Request<'a> {
     pub body: &'a [u8],
 }
 
-/// Creates in one transaction with remembering the answer, so that a retry after a lost answer makes nothing twice.
+/// What was made: the answer now, and the answer to the same request again.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub now: (StatusCode, String),
+    pub again: (StatusCode, String),
+}
+
+impl Made {
+    /// The same answer both times.
+    pub(super) fn same(status: StatusCode, made: &impl Serialize) -> Result<Self, FlowError> {
+        let answer = (status, text(made)?);
+        Ok(Self { now: answer.clone(), again: answer })
+    }
+
+    /// A secret is shown once and not kept, so the second answer says that it was shown.
+    pub(super) fn secret(made: &impl Serialize, name: &str) -> Result<Self, FlowError> {
+        let status = StatusCode::CONFLICT;
+        let problem = Problem {
+            kind: "urn:muster:problem:already_created".into(),
+            title: "Conflict".into(),
+            status: status.as_u16(),
+            code: "already_created".into(),
+            detail: format!(
+                "this request made {name} already; its secret was shown then: make a new one if it is lost"
+            ),
+            field: None,
+        };
+        Ok(Self { now: (StatusCode::CREATED, text(made)?), again: (status, text(&problem)?) })
+    }
+}
+
+fn text(value: &impl Serialize) -> Result<String, FlowError> {
+    serde_json::to_string(value).map_err(|bad| FlowError::Conflict(format!("the answer could not be written: {bad}")))
+}
+
+/// Creates something whose answer may be repeated.
 pub(super) async fn create<W: Serialize>(
     app: &Arc<App>,
     request: Request<'_>,
     flow: impl FnOnce(&mut Tx<'_>, Timestamp) -> Result<W, FlowError> + Send + 'static,
 ) -> Result<Response, Refusal> {
+    make(app, request, move |tx, now| Made::same(StatusCode::CREATED, &flow(tx, now)?)).await
+}
+
+/// Creates in one transaction with remembering the answer, so that a retry after a lost answer makes nothing twice.
+pub(super) async fn make(
+    app: &Arc<App>,
+    request: Request<'_>,
+    flow: impl FnOnce(&mut Tx<'_>, Timestamp) -> Result<Made, FlowError> + Send + 'static,
+) -> Result<Response, Refusal> {
     let now = app.now();
     let key = key(&request)?;
     let digest = digest(&request);
-    let answer = app
+    let ((status, body), replayed) = app
         .write(move |tx| {
             if let Some(key) = &key
                 && let Some(answered) = tx.answered(key)?
             {
-                return if answered.request == digest {
-                    Ok((answered, true))
-                } else {
-                    Err(FlowError::IdempotencyMismatch)
-                };
+                let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::CREATED);
+                let same = answered.request == digest;
+                return if same { Ok(((status, answered.body), true)) } else { Err(FlowError::IdempotencyMismatch) };
             }
-            let created = flow(tx, now)?;
-            let body = serde_json::to_string(&created)
-                .map_err(|bad| FlowError::Conflict(format!("the answer could not be written: {bad}")))?;
-            let answered = Answered { request: digest, status: StatusCode::CREATED.as_u16(), body };
+            let made = flow(tx, now)?;
             if let Some(key) = &key {
-                tx.save_answer(key, &answered, now)?;
+                let (status, body) = made.again;
+                tx.save_answer(key, &Answered { request: digest, status: status.as_u16(), body }, now)?;
             }
-            Ok((answered, false))
+            Ok((made.now, false))
         })
         .await?;
-    let (answered, replayed) = answer;
-    let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::CREATED);
-    let mut response = (status, answered.body).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut response = (status, body).into_response();
+    let kind = if status.is_success() { "application/json" } else { MEDIA_TYPE };
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     if replayed {
         response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
     }

@@ -20,7 +20,7 @@ use muster_wire::page::{PageQuery, SelectQuery};
 
 use super::auth::Operator;
 use super::body::{Asked, Json, MaybeJson, Named};
-use super::create::{Request, create};
+use super::create::{Made, Request, make};
 use super::page::{Rows, page, plain, select};
 use super::problem::{Refusal, Refusals};
 use super::{etag, show};
@@ -73,22 +73,22 @@ pub(super) async fn count(
     Ok(JsonBody(DeviceCount { count }))
 }
 
-/// Add a device. Its token is shown only in this answer.
-///
-/// An Idempotency-Key is not taken: replaying the answer would mean keeping the token.
-#[utoipa::path(post, path = "/devices", operation_id = "create_device", tag = "devices", request_body = DeviceCreate,
+/// Add a device. Its token is shown only in this answer; the same request again is told so (409).
+#[utoipa::path(post, path = "/devices", operation_id = "create_device", tag = "devices",
+    params(("Idempotency-Key" = Option<String>, Header)), request_body = DeviceCreate,
     responses((status = 201, body = DeviceCreated), Refusals))]
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     operator: Operator,
+    headers: HeaderMap,
     body: Json<DeviceCreate>,
 ) -> Result<Response, Refusal> {
     let (tenant, actor) = (tenant(&app, &operator)?, operator.actor.clone());
     let DeviceCreate { name, labels } = body.value;
-    let request = Request { operator: &operator, headers: &HeaderMap::new(), what: "device", body: &body.bytes };
-    create(&app, request, move |tx, now| {
+    let request = Request { operator: &operator, headers: &headers, what: "device", body: &body.bytes };
+    make(&app, request, move |tx, now| {
         let (device, token) = devices::create(tx, now, &actor, &name, labels)?;
-        Ok(DeviceCreated { device: show::device(tx, &tenant, device)?, token })
+        Made::secret(&DeviceCreated { device: show::device(tx, &tenant, device)?, token }, &name)
     })
     .await
 }

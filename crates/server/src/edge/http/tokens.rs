@@ -16,7 +16,7 @@ use muster_wire::token::{Token, TokenCreate, TokenCreated};
 
 use super::auth::Operator;
 use super::body::{Asked, Json, Named};
-use super::create::{Request, create};
+use super::create::{Made, Request, make};
 use super::page::{Rows, page};
 use super::problem::{Refusal, Refusals};
 use super::show;
@@ -40,23 +40,25 @@ pub(super) async fn list(
     Ok(JsonBody(page(paged, show::token)))
 }
 
-/// Create a token with at most one's own scopes. Its secret is shown only in this answer.
-///
-/// An Idempotency-Key is not taken: replaying the answer would mean keeping the secret.
-#[utoipa::path(post, path = "/tokens", operation_id = "create_token", tag = "tokens", request_body = TokenCreate,
+/// Create a token with at most one's own scopes. Its secret is shown only in this answer; the same request again is told
+/// so (409).
+#[utoipa::path(post, path = "/tokens", operation_id = "create_token", tag = "tokens",
+    params(("Idempotency-Key" = Option<String>, Header)), request_body = TokenCreate,
     responses((status = 201, body = TokenCreated), Refusals))]
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     operator: Operator,
+    headers: HeaderMap,
     body: Json<TokenCreate>,
 ) -> Result<Response, Refusal> {
     let TokenCreate { name, scopes, life_s } = body.value;
     let what = (scopes.into_iter().map(show::permission).collect(), Duration::from_secs(life_s));
     let actor = operator.actor.clone();
-    let request = Request { operator: &operator, headers: &HeaderMap::new(), what: "token", body: &body.bytes };
-    create(&app, request, move |tx, now| {
+    let request = Request { operator: &operator, headers: &headers, what: "token", body: &body.bytes };
+    make(&app, request, move |tx, now| {
         let (token, secret) = tokens::create(tx, now, &actor, &name, what)?;
-        Ok(TokenCreated { token: show::token(token), secret })
+        let name = format!("token {}", token.id);
+        Made::secret(&TokenCreated { token: show::token(token), secret }, &name)
     })
     .await
 }

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 
 use super::auth::Operator;
 use super::body::{Json, Named};
+use super::create::{Made, Request, make};
 use super::problem::{Refusal, Refusals};
 use super::show;
 use crate::App;
@@ -52,31 +53,39 @@ impl Drop for Appending {
 }
 
 /// Announce an upload. If the bytes are here already, the answer holds the artifact.
-#[utoipa::path(post, path = "/uploads", operation_id = "create_upload", tag = "artifacts", request_body = UploadCreate,
+#[utoipa::path(post, path = "/uploads", operation_id = "create_upload", tag = "artifacts",
+    params(("Idempotency-Key" = Option<String>, Header)), request_body = UploadCreate,
     responses((status = 200, body = Upload, description = "The bytes are here already."),
         (status = 201, body = Upload), Refusals))]
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     operator: Operator,
+    headers: HeaderMap,
     body: Json<UploadCreate>,
 ) -> Result<Response, Refusal> {
-    let now = app.now();
     let UploadCreate { name, size, digest } = body.value;
     let announced = Announced { name: name.clone(), size, digest };
-    let begun = app.write(move |tx| artifacts::begin(tx, now, &operator.actor, announced)).await?;
-    Ok(match begun {
+    let actor = operator.actor.clone();
+    let request = Request { operator: &operator, headers: &headers, what: "upload", body: &body.bytes };
+    let (tell, told) = std::sync::mpsc::channel();
+    let mut response = make(&app, request, move |tx, now| match artifacts::begin(tx, now, &actor, announced)? {
         Begun::Known(artifact) => {
             let artifact = Some(show::artifact(artifact));
-            JsonBody(Upload { id: String::new(), name, size, digest, offset: size, artifact }).into_response()
+            Made::same(StatusCode::OK, &Upload { id: String::new(), name, size, digest, offset: size, artifact })
         }
         Begun::Upload(stored) => {
-            let mut response = (StatusCode::CREATED, JsonBody(upload(&stored, 0))).into_response();
-            if let Ok(location) = HeaderValue::try_from(format!("/api/v1/uploads/{}", stored.id)) {
-                response.headers_mut().insert(header::LOCATION, location);
-            }
-            response
+            // Nobody listens to a request that was cut.
+            let _ = tell.send(stored.id.clone());
+            Made::same(StatusCode::CREATED, &upload(&stored, 0))
         }
     })
+    .await?;
+    if let Some(location) =
+        told.try_recv().ok().and_then(|id| HeaderValue::try_from(format!("/api/v1/uploads/{id}")).ok())
+    {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
 }
 
 fn upload(stored: &Stored, offset: u64) -> Upload {
