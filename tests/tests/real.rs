@@ -1,4 +1,5 @@
 //! Programs we did not write, against a real server. They are skipped by `cargo xtask test --fast`.
 
+mod clock;
 mod schemathesis;
 mod swupdate;

@@ -37,11 +37,13 @@ const OPENSSL: Part = Part { program: "openssl", packages: &["openssl"], why: "t
 const CURL: Part = Part { program: "curl", packages: &["curl"], why: "bad requests are sent with it" };
 const NGINX: Part =
     Part { program: "nginx", packages: &["nginx-light", "nginx"], why: "check-ins are compared with it" };
+const FAKETIME: Part =
+    Part { program: "faketime", packages: &["faketime"], why: "the server's clock jumps with its library" };
 const PYTHON: Part = Part { program: "python3", packages: &["python3"], why: "the API fuzzer runs on it" };
 
 /// Installs what the tests run where it is missing: programs on the search path, and the API fuzzer.
 pub fn for_tests() -> anyhow::Result<()> {
-    for part in [&SWUPDATE, &CPIO, &OPENSSL, &CURL] {
+    for part in [&SWUPDATE, &CPIO, &OPENSSL, &CURL, &FAKETIME] {
         install(part)?;
     }
     schemathesis().map(|_| ())
