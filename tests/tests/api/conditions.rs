@@ -186,3 +186,25 @@ fn two_clients_that_retry_at_once_make_one_thing() {
     });
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
+
+#[test]
+fn a_repeated_request_for_a_secret_makes_nothing_twice_and_shows_no_secret() {
+    let field = Field::new();
+    let made = with(field.admin(), KEY, "POST", "/devices", &json!({ "name": "new-1" })).expect(201);
+    let again = with(field.admin(), KEY, "POST", "/devices", &json!({ "name": "new-1" })).expect(409);
+    assert_eq!(again.code(), "already_created", "{again}");
+    let token = made.at("/token").as_str().unwrap().to_owned();
+    assert!(!token.is_empty() && !again.to_string().contains(&token), "{again}");
+    let _ = with(field.admin(), KEY, "POST", "/devices", &json!({ "name": "new-2" })).expect(422);
+}
+
+#[test]
+fn an_announcement_repeated_with_its_key_is_the_same_upload() {
+    let field = Field::new();
+    let upload = json!({ "name": "a.bin", "size": 3, "digest": format!("sha256:{}", "ab".repeat(32)) });
+    let first = with(field.admin(), KEY, "POST", "/uploads", &upload).expect(201);
+    let again = with(field.admin(), KEY, "POST", "/uploads", &upload).expect(201);
+    assert_eq!(first.at("/id"), again.at("/id"));
+    let _ =
+        with(field.admin(), ("if-match", "\"7\""), "PUT", "/channels/new", &json!({ "release": "a@1" })).expect(412);
+}
