@@ -101,3 +101,12 @@ pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 128;
 pub const EVENTS_KEPT: u32 = 100_000;
 /// Event streams open at once.
 pub const EVENT_STREAMS_MAX: usize = 1000;
+
+/// Reports that a device keeps while it is cut off: a few updates and a week of changes, below 256 KiB of state.
+pub const AGENT_QUEUE_REPORTS_MAX: usize = 128;
+/// Reports in one request of a device: one transaction of the server.
+pub const REPORTS_PER_BATCH_MAX: usize = 64;
+/// Lines of log that a device sends with a report.
+pub const AGENT_LOG_LINES_MAX: usize = 40;
+/// The agent's state file: the order, the queue and what is installed.
+pub const AGENT_STATE_BYTES_MAX: usize = 1024 * 1024;
