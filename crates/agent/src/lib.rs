@@ -6,10 +6,14 @@
 pub mod boot;
 pub mod disk;
 pub mod install;
+pub mod io;
 pub mod keep;
 pub mod queue;
 pub mod state;
 pub mod world;
+
+#[cfg(test)]
+mod workbench;
 
 pub use disk::Disk;
 pub use world::World;
