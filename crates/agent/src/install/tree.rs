@@ -344,3 +344,241 @@ impl Installer for Tree {
         Ok(Takes::Effect)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use muster_wire::agent::Component;
+
+    use super::*;
+    use crate::state::Installed;
+    use crate::workbench::{Workbench, component, digest};
+
+    fn tree(bench: &Workbench) -> Tree {
+        let web = bench.path("web");
+        let reload = ["sh", "-c", "cat \"$0\"/current/page >> \"$0\"/../seen", web.to_str().unwrap()];
+        Tree {
+            root: bench.path("web"),
+            keep: 1,
+            bytes_max: 1000,
+            keep_archive: false,
+            reload: reload.map(str::to_owned).to_vec(),
+            reload_timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// An archive with a page that says this.
+    fn pages(text: &str) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, "./page", text.as_bytes()).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    fn web(bytes: &[u8]) -> Component {
+        component("app/web", "web.tar", bytes)
+    }
+
+    fn installed(bytes: &[u8]) -> Installed {
+        Installed { version: "1".into(), digests: vec![digest(bytes)] }
+    }
+
+    /// All the way, up to the switch.
+    fn activate(bench: &Workbench, tree: &Tree, component: &Component, bytes: &[u8]) -> String {
+        let note = tree.plan(bench, Job { component, previous: None, note: "" }).unwrap();
+        let job = Job { component, previous: None, note: &note };
+        bench.deliver(tree, job, bytes);
+        tree.stage(bench, job).unwrap();
+        assert_eq!(tree.running(bench, job).unwrap(), Running::Old);
+        assert_eq!(tree.activate(bench, job).unwrap(), Takes::Effect);
+        assert_eq!(tree.running(bench, job).unwrap(), Running::New);
+        note
+    }
+
+    fn install(bench: &Workbench, tree: &Tree, bytes: &[u8]) {
+        let component = web(bytes);
+        let note = activate(bench, tree, &component, bytes);
+        tree.commit(bench, Job { component: &component, previous: None, note: &note }).unwrap();
+    }
+
+    fn versions(bench: &Workbench) -> Vec<String> {
+        bench.names("web/versions")
+    }
+
+    fn sorted<const N: usize>(archives: [&[u8]; N]) -> Vec<String> {
+        let mut names = archives.map(|bytes| digest(bytes).hex()).to_vec();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_new_version_is_there_as_a_whole_and_so_many_before_it_stay() {
+        let bench = Workbench::new();
+        let tree = tree(&bench);
+        let [one, two, three] = ["one,", "two,", "three,"].map(pages);
+        install(&bench, &tree, &one);
+        assert_eq!(bench.text("web/current/page"), "one,");
+        install(&bench, &tree, &two);
+        assert_eq!(versions(&bench), sorted([&one, &two]));
+        install(&bench, &tree, &three);
+        assert_eq!(versions(&bench), sorted([&two, &three]));
+        assert_eq!(bench.text("seen"), "one,two,three,", "programs are told after each switch");
+        assert_eq!(bench.names("web"), ["archives", "current", "history", "versions"]);
+        assert_eq!(bench.names("web/archives"), [""; 0]);
+    }
+
+    #[test]
+    fn a_version_taken_back_leaves_the_one_before_and_no_trace() {
+        let bench = Workbench::new();
+        let tree = tree(&bench);
+        let [one, two] = ["one,", "two,"].map(pages);
+        install(&bench, &tree, &one);
+        let component = web(&two);
+        let note = activate(&bench, &tree, &component, &two);
+        let job = Job { component: &component, previous: None, note: &note };
+        assert_eq!(tree.revert(&bench, job).unwrap(), Takes::Effect);
+        assert_eq!(tree.running(&bench, job).unwrap(), Running::Old);
+        assert_eq!((bench.text("seen").as_str(), versions(&bench)), ("one,two,one,", sorted([&one])));
+        // Before the switch nobody is told.
+        bench.deliver(&tree, job, &two);
+        tree.stage(&bench, job).unwrap();
+        tree.revert(&bench, job).unwrap();
+        assert_eq!((bench.text("seen").as_str(), versions(&bench)), ("one,two,one,", sorted([&one])));
+        assert_eq!(bench.names("web/archives"), [""; 0]);
+    }
+
+    #[test]
+    fn the_first_version_taken_back_leaves_none() {
+        let bench = Workbench::new();
+        let tree = tree(&bench);
+        let one = pages("one,");
+        let component = web(&one);
+        let note = activate(&bench, &tree, &component, &one);
+        let job = Job { component: &component, previous: None, note: &note };
+        tree.revert(&bench, job).unwrap();
+        assert_eq!(bench.names("web"), ["archives", "versions"]);
+        assert!(bench.log_lines()[0].starts_with("running sh -c"), "{:?}", bench.log_lines());
+    }
+
+    #[test]
+    fn a_failed_reload_is_an_error_and_can_be_taken_back() {
+        let bench = Workbench::new();
+        let mut tree = tree(&bench);
+        let [one, two] = ["one,", "two,"].map(pages);
+        install(&bench, &tree, &one);
+        let component = web(&two);
+        let job = Job { component: &component, previous: None, note: &digest(&one).hex() };
+        bench.deliver(&tree, job, &two);
+        tree.stage(&bench, job).unwrap();
+        tree.reload = ["sh", "-c", "echo no such service; exit 5"].map(str::to_owned).to_vec();
+        let error = tree.activate(&bench, job).unwrap_err();
+        assert!(matches!(&error, InstallError::Program { lines, .. } if *lines == ["no such service"]), "{error}");
+        tree.reload = vec!["true".into()];
+        tree.revert(&bench, job).unwrap();
+        assert_eq!(bench.text("web/current/page"), "one,");
+    }
+
+    #[test]
+    fn a_power_cut_at_any_moment_loses_neither_version() {
+        let [one, two] = ["one,", "two,"].map(pages);
+        let packed = zstd::encode_all(&two[..], 3).unwrap();
+        for is_kept in [true, false] {
+            let bench = Workbench::new();
+            let tree = Tree { keep: 0, ..tree(&bench) };
+            install(&bench, &tree, &one);
+            let component = component("app/web", "web.tar.zst", &packed);
+            let note = tree.plan(&bench, Job { component: &component, previous: None, note: "" }).unwrap();
+            let job = Job { component: &component, previous: None, note: &note };
+            bench.deliver(&tree, job, &packed);
+            let page = || bench.text("web/current/page");
+            let staged = bench.cut_everywhere(|| tree.stage(&bench, job), |_| assert_eq!(page(), "one,"));
+            let either = |_| assert!(["one,", "two,"].contains(&page().as_str()));
+            let switched = bench.cut_everywhere(|| tree.activate(&bench, job).map(drop), either);
+            assert_eq!(page(), "two,");
+            let ended = if is_kept {
+                bench.cut_everywhere(|| tree.commit(&bench, job), |_| assert_eq!(page(), "two,"))
+            } else {
+                bench.cut_everywhere(|| tree.revert(&bench, job).map(drop), either)
+            };
+            assert!(staged > 5 && switched > 5 && ended > 3, "{staged} {switched} {ended}");
+            let kept: &[u8] = if is_kept { &packed } else { &one };
+            assert_eq!(versions(&bench), sorted([kept]));
+            assert_eq!(bench.names("web"), ["archives", "current", "history", "versions"]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_archive_becomes_the_only_one_of_its_folder() {
+        let bench = Workbench::new();
+        let tree = Tree { reload: vec![], keep_archive: true, ..tree(&bench) };
+        let model = component("model", "model.onnx", b"weights");
+        let note = activate(&bench, &tree, &model, b"weights");
+        tree.commit(&bench, Job { component: &model, previous: None, note: &note }).unwrap();
+        assert_eq!(bench.text("web/current/model.onnx"), "weights");
+        // The archive stays for deltas to start from.
+        let next = component("model", "model.onnx", b"better weights");
+        let previous = installed(b"weights");
+        let job = Job { component: &next, previous: Some(&previous), note: &note };
+        let base = tree.place(&bench, job, 0).unwrap().base.unwrap();
+        assert_eq!(std::fs::read(base).unwrap(), b"weights");
+        let renamed = component("model", "other.onnx", b"weights");
+        let job = Job { component: &renamed, previous: None, note: &note };
+        assert!(tree.stage(&bench, job).unwrap_err().to_string().contains("under another name"));
+    }
+
+    /// Spoils a plan.
+    type Change = dyn Fn(&Workbench, &mut Tree, &mut Component);
+
+    #[test]
+    fn what_can_never_be_installed_is_refused_before_anything_is_fetched() {
+        let refusal = |change: &Change| {
+            let bench = Workbench::new();
+            let (mut tree, mut component) = (tree(&bench), web(b"x"));
+            change(&bench, &mut tree, &mut component);
+            tree.plan(&bench, Job { component: &component, previous: None, note: "" }).unwrap_err().to_string()
+        };
+        let cases: [(&Change, &str); 8] = [
+            (&|_, _, component| component.artifacts.clear(), "the component has 0"),
+            (&|_, _, component| component.artifacts[0].size = u64::MAX, "are free"),
+            (&|_, _, component| component.artifacts[0].file_name = "../x".into(), "is no name for a file"),
+            (
+                &|_, _, component| {
+                    component.artifacts[0].file_name = "x".into();
+                    component.artifacts[0].size = 1001;
+                },
+                "the limit is 1000",
+            ),
+            (&|_, _, component| drop(component.metadata.insert(UNPACKED_BYTES.into(), "1001".into())), "limit is 1000"),
+            (&|_, _, component| drop(component.metadata.insert(UNPACKED_BYTES.into(), "many".into())), "not a number"),
+            (&|bench, _, _| bench.write("web/current/page", "x"), "is no link"),
+            (
+                &|bench, _, _| {
+                    std::fs::create_dir(bench.path("web")).unwrap();
+                    std::os::unix::fs::symlink("/srv", bench.path("web/current")).unwrap();
+                },
+                "leads to /srv",
+            ),
+        ];
+        for (change, why) in cases {
+            let error = refusal(change);
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_archive_that_is_refused_leaves_what_runs_and_nothing_else() {
+        let bench = Workbench::new();
+        let tree = tree(&bench);
+        let one = pages("one,");
+        install(&bench, &tree, &one);
+        let large = pages(&"x".repeat(1001));
+        let component = web(&large);
+        let job = Job { component: &component, previous: None, note: &digest(&one).hex() };
+        bench.deliver(&tree, job, &large);
+        let error = tree.stage(&bench, job).unwrap_err();
+        assert!(matches!(&error, InstallError::Refused(why) if why.contains("1000 bytes")), "{error}");
+        assert_eq!((bench.text("web/current/page").as_str(), versions(&bench)), ("one,", sorted([&one])));
+        assert!(tree.activate(&bench, job).unwrap_err().to_string().contains("is gone"));
+    }
+}

@@ -71,9 +71,9 @@ pub fn unpack(disk: &dyn Disk, archive: &Path, folder: &Path, bytes_max: u64) ->
     let mut archive = Archive::new(Metered { plain, meter: meter.clone() });
     let mut tree = Tree { disk, folder, kinds: BTreeMap::new(), modes: BTreeMap::new(), left: bytes_max, bytes_max };
     meter.allowed.set(HEADER_BYTES_MAX);
-    let mut entries = archive.entries().map_err(|error| meter.judge(error))?;
+    let entries = archive.entries().map_err(|error| meter.judge(error))?;
     let mut seen = 0;
-    while let Some(entry) = entries.next() {
+    for entry in entries {
         seen += 1;
         if seen > ENTRIES_MAX {
             return Err(too_many_entries());
@@ -361,4 +361,201 @@ fn stays_inside(link: &Path, target: &Path) -> bool {
     }
     // The link itself is one component.
     (has_name || ups > 0 || target == Path::new(".")) && ups < link.components().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tar::{Builder, Header};
+
+    use super::*;
+    use crate::io::disk::RealDisk;
+    use crate::workbench::Workbench;
+
+    /// Entries: type, path, content or link target, mode. Paths are written as they are, however bad.
+    type Made<'a> = (EntryType, &'a str, &'a str, u32);
+
+    fn file<'a>(path: &'a str, content: &'a str) -> Made<'a> {
+        (EntryType::Regular, path, content, 0o644)
+    }
+
+    fn folder(path: &str) -> Made<'_> {
+        (EntryType::Directory, path, "", 0o755)
+    }
+
+    fn link<'a>(path: &'a str, target: &'a str) -> Made<'a> {
+        (EntryType::Symlink, path, target, 0o777)
+    }
+
+    fn archive(entries: &[Made<'_>]) -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        for (kind, path, content, mode) in entries {
+            let mut header = Header::new_gnu();
+            header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_mode(*mode);
+            let is_link = matches!(kind, EntryType::Symlink | EntryType::Link);
+            if is_link {
+                header.as_mut_bytes()[157..157 + content.len()].copy_from_slice(content.as_bytes());
+            }
+            let content = if is_link { "" } else { content };
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            builder.append(&header, content.as_bytes()).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn unpacked(name: &str, bytes: &[u8], bytes_max: u64) -> (Workbench, Result<(), InstallError>) {
+        let bench = Workbench::new();
+        bench.write(name, bytes);
+        bench.write("outside", "untouched");
+        std::fs::create_dir(bench.path("in")).unwrap();
+        let outcome = unpack(&RealDisk, &bench.path(name), &bench.path("in"), bytes_max);
+        assert_eq!(bench.text("outside"), "untouched");
+        assert_eq!(bench.names("").len(), 3, "nothing was put beside the folder");
+        (bench, outcome)
+    }
+
+    fn refusal(entries: &[Made<'_>]) -> String {
+        let (_, outcome) = unpacked("x.tar", &archive(entries), 1000);
+        match outcome {
+            Err(InstallError::Refused(why)) => why,
+            other => panic!("{other:?} for {entries:?}"),
+        }
+    }
+
+    #[test]
+    fn files_folders_and_links_inside_arrive_as_they_are() {
+        let entries = [
+            folder("./"),
+            (EntryType::Directory, "./bin/", "", 0o555),
+            (EntryType::Regular, "./bin/run", "#!", 0o755),
+            file("lib/deep/er", "text"),
+            file("empty", ""),
+            link("bin/lib", "../lib/deep"),
+            link("here", "."),
+            link("later", "lib/../x"),
+        ];
+        let plain = archive(&entries[..7]);
+        for (name, bytes) in [("x.tar", plain.clone()), ("x.tar.zst", zstd::encode_all(&plain[..], 19).unwrap())] {
+            let (bench, outcome) = unpacked(name, &bytes, 6);
+            outcome.unwrap();
+            assert_eq!(bench.text("in/bin/lib/er"), "text");
+            assert_eq!(bench.text("in/here/empty"), "");
+            let mode = |path| std::fs::metadata(bench.path(path)).unwrap().permissions().mode() & 0o7777;
+            assert_eq!((mode("in/bin"), mode("in/bin/run"), mode("in/empty")), (0o755, 0o755, 0o644));
+        }
+        assert!(refusal(&entries[7..]).contains("leaves the folder"), "`..` after a name is never trusted");
+    }
+
+    #[test]
+    fn whatever_reaches_out_of_the_folder_is_refused() {
+        let out = "leaves the folder";
+        for path in ["/etc/passwd", "../outside", "a/../../outside", "./../outside", "a/.."] {
+            assert!(refusal(&[file(path, "x")]).contains(out), "{path}");
+            assert!(refusal(&[folder(path)]).contains(out), "{path}");
+            assert!(refusal(&[link(path, "a")]).contains(out), "{path}");
+        }
+        for (path, target) in [
+            ("a", "/etc"),
+            ("a", ".."),
+            ("a", "../outside"),
+            ("d/a", "../.."),
+            ("d/a", "../../outside"),
+            ("a", "b/../../outside"),
+            ("a", ""),
+        ] {
+            assert!(refusal(&[link(path, target)]).contains(out), "{path} -> {target}");
+        }
+        let through = [link("here", "."), link("a", "here/here/../../outside")];
+        assert!(refusal(&through).contains(out));
+    }
+
+    #[test]
+    fn nothing_is_written_through_or_over_another_entry() {
+        assert!(refusal(&[link("a", "b"), file("a/x", "x")]).contains("leads through"));
+        assert!(refusal(&[file("a", ""), file("a/x", "x")]).contains("leads through"));
+        assert!(refusal(&[file("a", "1"), file("./a", "2")]).contains("is twice"));
+        assert!(refusal(&[link("a", "b"), file("a", "2")]).contains("is twice"));
+        assert!(refusal(&[folder("a"), link("a", "b")]).contains("something else"));
+        assert!(refusal(&[file("a/b", ""), file("a", "2")]).contains("something else"));
+    }
+
+    #[test]
+    fn what_is_no_plain_file_folder_or_link_is_refused() {
+        let neither = "neither file, folder nor symbolic link";
+        assert!(refusal(&[file("a", "x"), (EntryType::Link, "b", "a", 0o644)]).contains("is a hard link"));
+        for kind in [EntryType::Char, EntryType::Block, EntryType::Fifo, EntryType::new(b'Z')] {
+            assert!(refusal(&[(kind, "a", "", 0o644)]).contains(neither), "{kind:?}");
+        }
+        assert!(!refusal(&[(EntryType::GNUSparse, "a", "", 0o644)]).is_empty());
+        for mode in [0o4755, 0o2755, 0o6755] {
+            assert!(refusal(&[(EntryType::Regular, "su", "x", mode)]).contains("sets the user or group"));
+        }
+        assert!(refusal(&[file(".", "x")]).contains("has no name"));
+    }
+
+    #[test]
+    fn folders_are_nested_so_deep_and_no_deeper() {
+        for (depth, is_fine) in [(DEPTH_MAX, true), (DEPTH_MAX + 1, false)] {
+            let mut builder = Builder::new(Vec::new());
+            let path = format!("{}x", "d/".repeat(depth - 1));
+            let mut header = Header::new_gnu();
+            header.set_size(0);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, path, io::empty()).unwrap();
+            let (_, outcome) = unpacked("x.tar", &builder.into_inner().unwrap(), 1000);
+            match outcome {
+                Ok(()) => assert!(is_fine),
+                Err(error) => assert!(!is_fine && error.to_string().contains("nested too deeply"), "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_goes_off_at_the_limit() {
+        let big = "x".repeat(600);
+        assert!(refusal(&[file("a", &big), file("b", &big)]).contains("more than 1000 bytes"));
+        let long = vec![b'x'; 300_000_000];
+        let mut header = Header::new_gnu();
+        header.as_mut_bytes()[..1].copy_from_slice(b"a");
+        header.set_size(long.len() as u64);
+        for (kind, why) in [
+            (EntryType::Regular, "more than 1000 bytes"),
+            (EntryType::GNULongName, "names and attributes of more than"),
+            (EntryType::XHeader, "names and attributes of more than"),
+        ] {
+            header.set_entry_type(kind);
+            header.set_mode(0o644);
+            header.set_cksum();
+            let bytes = zstd::encode_all(header.as_bytes().chain(&long[..]), 1).unwrap();
+            assert!(bytes.len() < 100_000);
+            let (bench, outcome) = unpacked("x.tar.zst", &bytes, 1000);
+            let error = outcome.unwrap_err();
+            assert!(matches!(&error, InstallError::Refused(text) if text.contains(why)), "{error}");
+            assert_eq!(bench.names("in"), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_refused() {
+        let whole = archive(&[file("a", "content")]);
+        let packed = zstd::encode_all(&whole[..], 3).unwrap();
+        for (name, bytes) in [
+            ("x.tar", &whole[..515]),
+            ("x.tar", &b"no archive at all, but of more than one block"[..]),
+            ("x.tar.zst", &whole[..]),
+            ("x.tar.zst", &packed[..packed.len() / 2]),
+        ] {
+            let (_, outcome) = unpacked(name, bytes, 1000);
+            assert!(matches!(outcome, Err(InstallError::Refused(_))), "{outcome:?}");
+        }
+        let mut wide = zstd::Encoder::new(Vec::new(), 3).unwrap();
+        wide.window_log(24).unwrap();
+        io::copy(&mut &vec![0; 20_000_000][..], &mut wide).unwrap();
+        let (_, outcome) = unpacked("x.tar.zst", &wide.finish().unwrap(), 1000);
+        assert!(outcome.unwrap_err().to_string().contains("memory"));
+    }
 }
