@@ -2,9 +2,11 @@
 
 pub mod api;
 pub mod ddi;
+pub mod disk;
 pub mod events;
 pub mod exchange;
 pub mod field;
+pub mod machine;
 pub mod operator;
 pub mod raw;
 pub mod schemathesis;

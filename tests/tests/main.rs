@@ -4,6 +4,7 @@
 
 mod api;
 mod ddi;
+mod disk;
 mod faults;
 mod lives;
 mod real;

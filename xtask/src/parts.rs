@@ -39,11 +39,18 @@ const NGINX: Part =
     Part { program: "nginx", packages: &["nginx-light", "nginx"], why: "check-ins are compared with it" };
 const FAKETIME: Part =
     Part { program: "faketime", packages: &["faketime"], why: "the server's clock jumps with its library" };
+const GRUB_EDITENV: Part =
+    Part { program: "grub-editenv", packages: &["grub-common"], why: "GRUB's memory is compared with the agent's" };
+const FW_PRINTENV: Part = Part {
+    program: "fw_printenv",
+    packages: &["libubootenv-tool"],
+    why: "U-Boot's environment is compared with the agent's",
+};
 const PYTHON: Part = Part { program: "python3", packages: &["python3"], why: "the API fuzzer runs on it" };
 
 /// Installs what the tests run where it is missing: programs on the search path, and the API fuzzer.
 pub fn for_tests() -> anyhow::Result<()> {
-    for part in [&SWUPDATE, &CPIO, &OPENSSL, &CURL, &FAKETIME] {
+    for part in [&SWUPDATE, &CPIO, &OPENSSL, &CURL, &FAKETIME, &GRUB_EDITENV, &FW_PRINTENV] {
         install(part)?;
     }
     schemathesis().map(|_| ())
