@@ -2,7 +2,6 @@
 
 pub mod api;
 pub mod ddi;
-pub mod disk;
 pub mod events;
 pub mod exchange;
 pub mod field;
