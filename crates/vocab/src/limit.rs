@@ -110,3 +110,13 @@ pub const REPORTS_PER_BATCH_MAX: usize = 64;
 pub const AGENT_LOG_LINES_MAX: usize = 40;
 /// The agent's state file: the order, the queue and what is installed.
 pub const AGENT_STATE_BYTES_MAX: usize = 1024 * 1024;
+/// Restarts of a system on trial: a power cut or two are no proof against it, a third is.
+pub const AGENT_TRIAL_RESTARTS_MAX: u32 = 2;
+/// Actions that a device remembers as ended, so that the same order is never taken twice.
+pub const AGENT_ENDED_ACTIONS_MAX: usize = 16;
+/// A device asks at least once a day, whatever it was told.
+pub const POLL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of an artifact's place that are read back at a time: bounds what a check of a large image delays.
+pub const READ_BACK_BYTES: usize = 256 * 1024;
+/// Downloads of one artifact that came out wrong before the device gives up.
+pub const AGENT_FETCH_TRIES_MAX: u32 = 3;
