@@ -82,13 +82,16 @@ impl Agent {
                 // A server that took none of them would be asked for ever.
                 if taken.through < body.reports.first().map_or(0, |report| report.sequence) {
                     self.link.failed(world);
-                    return Ok(self.wait(world.host().uptime()));
+                    return Ok(Wait::No);
                 }
                 self.state.queue.taken(taken.through.min(last));
                 self.save(world)?;
                 Ok(Wait::No)
             }
-            Err(failed) => Ok(self.unanswered(world, &failed)),
+            Err(failed) => {
+                self.unanswered(world, &failed);
+                Ok(Wait::No)
+            }
         }
     }
 
@@ -100,7 +103,11 @@ impl Agent {
         let asked_at = world.host().uptime();
         let orders = match self.exchange::<Orders>(world, ("GET", &path), None::<&()>, wait + CALL_TIMEOUT) {
             Ok(orders) => orders,
-            Err(failed) => return Ok(self.unanswered(world, &failed)),
+            Err(failed) => {
+                // What needs no server goes on without it.
+                self.unanswered(world, &failed);
+                return Ok(Wait::No);
+            }
         };
         let uptime = world.host().uptime();
         let was_held = !wait.is_zero() && uptime.saturating_sub(asked_at) >= wait / 2;
