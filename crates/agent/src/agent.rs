@@ -141,6 +141,12 @@ impl Agent {
         &self.state
     }
 
+    /// Is nothing on trial that no update knows of? Seen to first after each start and each update.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.is_swept || self.state.update.is_some()
+    }
+
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -152,6 +158,9 @@ impl Agent {
     /// Only if the state can't be written; tick again later.
     pub fn tick(&mut self, world: &dyn World) -> Result<Wait, KeepError> {
         let uptime = world.host().uptime();
+        if !self.is_settled() && uptime >= self.rest_until {
+            return self.settle(world);
+        }
         if self.link.is_open(uptime) {
             if !self.state.queue.is_empty() {
                 return self.send_reports(world);

@@ -67,13 +67,19 @@ pub fn read(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Vec<u8
     Ok(bytes)
 }
 
-/// Replaces a file so that at any moment the old or the new one is there, whole: write beside it, sync, rename,
-/// sync the folder.
+/// Replaces a file so that at any moment the old or the new one is there, whole: write beside it, sync, read back,
+/// rename, sync the folder.
+///
+/// # Errors
+/// Also if the disk said that it wrote and did not; the old file is untouched then.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = beside(path);
     disk.remove(&beside)?;
     disk.write_at(&beside, 0, bytes)?;
     disk.sync(&beside)?;
+    if read(disk, &beside, bytes.len())? != bytes {
+        return Err(io::Error::other(format!("{} is not what was written", beside.display())));
+    }
     rename(disk, &beside, path)
 }
 

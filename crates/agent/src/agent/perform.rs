@@ -18,7 +18,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 impl Agent {
     pub(super) fn perform(&mut self, world: &dyn World) -> Result<Wait, KeepError> {
         let input = match self.due() {
-            Due::Nothing => return self.idle(world),
+            Due::Nothing => return Ok(self.wait(world.host().uptime())),
             Due::Consider => self.consider(world),
             Due::Fetch { part, artifact } => return self.fetch(world, (part, artifact)),
             Due::Stage { part } => return self.stage(world, part),
@@ -54,15 +54,26 @@ impl Agent {
         self.rest(world, TRY_AGAIN)
     }
 
-    /// Files of an update that is over are of no use any more.
-    fn idle(&mut self, world: &dyn World) -> Result<Wait, KeepError> {
-        if !self.is_swept && self.state.update.is_none() {
-            self.is_swept = true;
-            if let Err(failed) = world.disk().remove_folder(&incoming(&self.settings.folder)) {
-                world.host().log(&format!("files that are not needed any more stay: {failed}"));
+    /// After a start, and after each update: what is on trial without an update is left, and files are removed.
+    pub(super) fn settle(&mut self, world: &dyn World) -> Result<Wait, KeepError> {
+        for (name, installer) in &self.installers {
+            match installer.settle(world) {
+                Ok(Takes::Effect) => {}
+                Ok(Takes::Restart) => {
+                    world.host().log(&format!("component {name} is on trial without an update: going back"));
+                    return Ok(self.restart(world));
+                }
+                Err(why) => {
+                    let why = InstallError::Refused(format!("component {name}: {}", why.sentence()));
+                    return Ok(self.try_again(world, &why));
+                }
             }
         }
-        Ok(self.wait(world.host().uptime()))
+        self.is_swept = true;
+        if let Err(failed) = world.disk().remove_folder(&incoming(&self.settings.folder)) {
+            world.host().log(&format!("files that are not needed any more stay: {failed}"));
+        }
+        Ok(Wait::No)
     }
 
     /// An order that is forced is not asked about.

@@ -69,6 +69,11 @@ pub trait Installer: Send + Sync {
 
     /// Switches back to what ran before, and removes what was staged.
     fn revert(&self, world: &dyn World, job: Job<'_>) -> Result<Takes, InstallError>;
+
+    /// No update is under way: leaves whatever is on trial without one, because the state that knew of it was lost.
+    fn settle(&self, _world: &dyn World) -> Result<Takes, InstallError> {
+        Ok(Takes::Effect)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -196,7 +196,8 @@ impl Board {
     }
 
     fn is_quiet(&self) -> bool {
-        let is_idle = |agent: &Agent| agent.state().update.is_none() && agent.state().queue.is_empty();
+        let is_idle =
+            |agent: &Agent| agent.is_settled() && agent.state().update.is_none() && agent.state().queue.is_empty();
         self.world.depot.is_quiet() && self.agent.as_ref().is_some_and(is_idle)
     }
 
@@ -315,6 +316,13 @@ impl Board {
             let what = format!("the depot believes in {expected}, and the board stays with {good:?}");
             self.failures.push(Failure::Untrue(format!("{what}: {}", self.last_lines())));
         }
+    }
+
+    /// The slot whose loss costs nothing but the update under way.
+    #[must_use]
+    pub fn idle_slot(&self) -> Option<Slot> {
+        let memory = self.world.disk.bytes(BOOT_FILE.as_ref())?;
+        Some(Memory::parse(&String::from_utf8_lossy(&memory))?.good.other())
     }
 
     fn last_lines(&self) -> String {

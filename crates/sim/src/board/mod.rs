@@ -9,6 +9,7 @@ pub mod disk;
 pub mod image;
 pub mod machine;
 pub mod power;
+pub mod schedule;
 
 pub use case::{Board, Failure};
 pub use disk::{Cut, Loss, VirtualDisk};
