@@ -308,7 +308,7 @@ pub fn history(
 }
 
 /// Long messages are cut, not refused.
-fn keep(tx: &mut Tx<'_>, at: Timestamp, project: ProjectId, word: Word) -> Result<(), FlowError> {
+pub(super) fn keep(tx: &mut Tx<'_>, at: Timestamp, project: ProjectId, word: Word) -> Result<(), FlowError> {
     let cut = |message: String| match message.char_indices().nth(limit::MESSAGE_CHARS_MAX) {
         Some((end, _)) => message[..end].to_owned(),
         None => message,
