@@ -80,7 +80,7 @@ fn read(token: &str) -> Option<(String, String, String)> {
 }
 
 /// One answer for an unknown project, an unknown device and a wrong secret: nobody learns which devices exist.
-fn unknown() -> Refusal {
+pub(super) fn unknown() -> Refusal {
     Refusal::unauthenticated("unauthenticated", "no valid device token: join again, or ask the project's operator")
 }
 
