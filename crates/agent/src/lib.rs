@@ -7,6 +7,7 @@ pub mod agent;
 pub mod boot;
 pub mod disk;
 pub mod install;
+pub mod io;
 pub mod keep;
 pub mod machine;
 pub mod queue;
@@ -15,5 +16,8 @@ pub mod version;
 pub mod world;
 
 pub use agent::{Agent, Judge, Settings, Wait};
+#[cfg(test)]
+mod workbench;
+
 pub use disk::Disk;
 pub use world::World;

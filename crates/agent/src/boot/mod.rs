@@ -3,7 +3,9 @@
 //! A slot that is tried gets a number of starts; the bootloader counts them down and returns to the other slot when
 //! none is left. The agent confirms a slot that has proven itself. Every method may be repeated.
 
+pub mod grub;
 pub mod plain;
+pub mod uboot;
 
 use crate::install::InstallError;
 use crate::world::World;
@@ -30,6 +32,15 @@ impl Slot {
         match self {
             Self::A => "a",
             Self::B => "b",
+        }
+    }
+
+    #[must_use]
+    pub fn from_letter(letter: &str) -> Option<Self> {
+        match letter {
+            "a" => Some(Self::A),
+            "b" => Some(Self::B),
+            _ => None,
         }
     }
 }
@@ -68,4 +79,13 @@ pub fn slot_in(command_line: &str) -> Option<Slot> {
         "b" | "B" => Some(Slot::B),
         _ => None,
     }
+}
+
+/// The slot that the kernel was told it comes from.
+///
+/// # Errors
+/// If its command line says nothing of it.
+pub fn running_slot(world: &dyn World) -> Result<Slot, InstallError> {
+    slot_in(&world.host().kernel_command_line())
+        .ok_or_else(|| InstallError::Refused("the kernel's command line has no muster.slot=a or =b".into()))
 }

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::{Bootloader, Choice, Slot, slot_in};
+use super::{Bootloader, Choice, Slot, running_slot};
 use crate::disk;
 use crate::install::InstallError;
 use crate::world::World;
@@ -28,16 +28,12 @@ impl Memory {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).map(str::trim);
-        let slot = |letter: &str| match letter {
-            "a" => Some(Slot::A),
-            "b" => Some(Slot::B),
-            _ => None,
-        };
-        let good = slot(value("good")?)?;
-        let trial = match (value("trial").and_then(slot), value("starts").and_then(|count| count.parse().ok())) {
-            (Some(trial), Some(starts)) => Some((trial, starts)),
-            _ => None,
-        };
+        let good = Slot::from_letter(value("good")?)?;
+        let trial =
+            match (value("trial").and_then(Slot::from_letter), value("starts").and_then(|count| count.parse().ok())) {
+                (Some(trial), Some(starts)) => Some((trial, starts)),
+                _ => None,
+            };
         Some(Self { good, trial })
     }
 
@@ -83,8 +79,7 @@ impl Bootloader for Plain {
     }
 
     fn running(&self, world: &dyn World) -> Result<Slot, InstallError> {
-        slot_in(&world.host().kernel_command_line())
-            .ok_or_else(|| InstallError::Refused("the kernel's command line has no muster.slot=a or =b".into()))
+        running_slot(world)
     }
 
     fn choice(&self, world: &dyn World) -> Result<Choice, InstallError> {
