@@ -6,6 +6,7 @@
 pub mod boot;
 pub mod disk;
 pub mod install;
+pub mod io;
 pub mod keep;
 pub mod queue;
 pub mod state;
