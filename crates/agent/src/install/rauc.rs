@@ -63,9 +63,13 @@ struct Slot {
 }
 
 impl Rauc {
+    /// RAUC answers nothing but its properties while it installs, so that is waited for: an agent that was started
+    /// anew may find the installation going on that it had begun.
     fn bus<'a>(&self, world: &'a dyn World) -> Result<Bus<'a>, InstallError> {
-        Bus::connect(world.host(), &self.socket, ANSWER_TIMEOUT)
-            .map_err(|error| failed(format!("asking RAUC at {}", self.socket.display()), &error))
+        let mut bus = Bus::connect(world.host(), &self.socket, ANSWER_TIMEOUT)
+            .map_err(|error| failed(format!("asking RAUC at {}", self.socket.display()), &error))?;
+        wait_until_idle(world, &mut bus, self.timeout)?;
+        Ok(bus)
     }
 
     fn bundle(&self, job: Job<'_>) -> Result<PathBuf, InstallError> {
@@ -89,7 +93,6 @@ impl Rauc {
         let mut bus = self.bus(world)?;
         let what = || "installing the bundle".to_owned();
         let said = |error: BusError| failed(what(), &error);
-        wait_until_idle(world, &mut bus, self.timeout)?;
         bus.listen(&RAUC, "Completed", ANSWER_TIMEOUT).map_err(said)?;
         let arguments = [Argument::Text(text_of(bundle)?), Argument::NoOptions];
         let begun = bus.call(&RAUC, "InstallBundle", &arguments, ANSWER_TIMEOUT).map_err(said)?;
@@ -154,7 +157,9 @@ impl Installer for Rauc {
     fn stage(&self, world: &dyn World, job: Job<'_>) -> Result<(), InstallError> {
         let bundle = self.bundle(job)?;
         let mut bus = self.bus(world)?;
-        let said = |error: BusError| failed("checking the bundle".to_owned(), &error);
+        // RAUC 1.8 answers "rauc info error" whatever the reason is, and keeps that to its own log.
+        let what = "RAUC doesn't accept the bundle; its own log says why".to_owned();
+        let said = |error: BusError| failed(what, &error);
         let answer = bus.call(&RAUC, "Info", &[Argument::Text(text_of(&bundle)?)], CHECK_TIMEOUT).map_err(said)?;
         let of_bundle = answer.body.first().and_then(Value::text).unwrap_or_default().to_owned();
         let of_device = text_property(&mut bus, "Compatible")?;
@@ -258,7 +263,6 @@ fn follow(world: &dyn World, bus: &mut Bus<'_>, rauc: &str, timeout: Duration) -
     }
 }
 
-/// An agent that was started anew finds the installation going on that it had begun.
 fn wait_until_idle(world: &dyn World, bus: &mut Bus<'_>, timeout: Duration) -> Result<(), InstallError> {
     let ends_at = world.host().uptime() + timeout;
     while text_property(bus, "Operation")? != "idle" {
