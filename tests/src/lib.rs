@@ -7,6 +7,8 @@ pub mod events;
 pub mod exchange;
 pub mod field;
 pub mod operator;
+pub mod part;
+pub mod rauc;
 pub mod raw;
 pub mod schemathesis;
 pub mod server;

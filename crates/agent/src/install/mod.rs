@@ -3,6 +3,8 @@
 //! Every method may be repeated after a power cut at any point inside it, and then ends as if it had run once.
 //! Until `activate`, nothing that runs is touched. `revert` undoes whatever `activate` did, also half of it.
 
+mod dbus;
+pub mod rauc;
 pub mod slots;
 
 use std::path::PathBuf;

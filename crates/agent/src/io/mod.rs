@@ -1,4 +1,6 @@
-//! What is real: the parts of [`crate::world::World`] as a device has them.
+//! What is real: the parts of [`crate::world::World`] as a device has them. Everything here is IO, and decides nothing.
 
 pub mod disk;
-pub mod run;
+pub mod host;
+mod probe;
+pub mod program;
