@@ -2,5 +2,6 @@
 
 pub mod disk;
 pub mod host;
+pub mod net;
 mod probe;
 pub mod program;
