@@ -2,4 +2,6 @@
 //!
 //! Each test is a black box: it acts as an operator by the API and as a device by `/device/v1`.
 
+mod join;
 mod update;
+mod wait;
