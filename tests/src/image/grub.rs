@@ -10,11 +10,24 @@ use super::ingredients::Ingredients;
 use super::run;
 
 const SCRIPT: &[u8] = include_bytes!("files/grub.cfg");
+/// Built into GRUB's core: where it finds the rest. The parser that reads it knows no comments, and takes an
+/// apostrophe in one for the beginning of a text. Its `reboot` is for a damaged first partition.
 const EARLY: &[u8] = include_bytes!("files/early.cfg");
 /// What `early.cfg` and `grub.cfg` say, and how they read the disk.
 const MODULES: [&str; 13] = [
-    "biosdisk", "part_msdos", "ext2", "normal", "configfile", "loadenv", "test", "echo", "linux", "serial",
-    "terminal", "boot", "reboot",
+    "biosdisk",
+    "part_msdos",
+    "ext2",
+    "normal",
+    "configfile",
+    "loadenv",
+    "test",
+    "echo",
+    "linux",
+    "serial",
+    "terminal",
+    "boot",
+    "reboot",
 ];
 /// GRUB takes any length; every program that writes such files uses this one.
 pub const ENVIRONMENT_BYTES: usize = 1024;

@@ -13,13 +13,32 @@ use super::{grub, initramfs, run};
 
 const INIT: &[u8] = include_bytes!("files/system-init");
 const REBOOT: &[u8] = include_bytes!("files/reboot");
-const FOLDERS: [&str; 14] = [
-    "bin", "boot", "bootloader", "data", "dev", "etc", "lib", "proc", "run", "sbin", "sys", "tmp", "usr", "usr/bin",
-];
+const FOLDERS: [&str; 14] =
+    ["bin", "boot", "bootloader", "data", "dev", "etc", "lib", "proc", "run", "sbin", "sys", "tmp", "usr", "usr/bin"];
 /// The applets that scripts and people use.
 const APPLETS: [&str; 22] = [
-    "cat", "cp", "cut", "date", "dd", "df", "dmesg", "grep", "ip", "kill", "ls", "mkdir", "mount", "mv", "ps", "rm",
-    "sh", "sha256sum", "sleep", "sync", "umount", "wget",
+    "cat",
+    "cp",
+    "cut",
+    "date",
+    "dd",
+    "df",
+    "dmesg",
+    "grep",
+    "ip",
+    "kill",
+    "ls",
+    "mkdir",
+    "mount",
+    "mv",
+    "ps",
+    "rm",
+    "sh",
+    "sha256sum",
+    "sleep",
+    "sync",
+    "umount",
+    "wget",
 ];
 const AGENT: &str = "usr/bin/muster-agent";
 /// What the release adds to its kernel's command line.

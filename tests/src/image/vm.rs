@@ -25,7 +25,7 @@ const MEMORY_MIB: &str = "256";
 /// With RDRAND: without a source of chance, a machine that has just started waits for one.
 const CPU: &str = "qemu64,+rdrand";
 /// Lines of the console shown when a test fails.
-const CONSOLE_LINES_SHOWN: usize = 60;
+const CONSOLE_LINES_SHOWN: usize = 120;
 
 /// What the machine said on its serial console, in all its lives.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use muster_tests::image::{Disk, Fault, Ingredients, Memory, Slot, System, Vm};
 use tempfile::TempDir;
 
 /// A start takes about 7 s of a free core; a trial that fails adds the 5 s after a panic.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn system(folder: &Path, version: &str, fault: Fault) -> PathBuf {
     let system = System { version: version.into(), agent: None, fault };
