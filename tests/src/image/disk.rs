@@ -80,6 +80,12 @@ impl Disk {
         file.write_all_at(&memory.bytes()?, at).context("writing GRUB's memory")
     }
 
+    /// Overwrites GRUB's memory with nothing. The machine must be off.
+    pub fn damage_memory(&self) -> anyhow::Result<()> {
+        let (file, at) = self.find_memory()?;
+        file.write_all_at(&[0; ENVIRONMENT_BYTES], at).context("overwriting GRUB's memory")
+    }
+
     /// Writes a system into a slot, from outside. The machine must be off.
     pub fn fill_slot(&self, slot: Slot, system: &Path) -> anyhow::Result<()> {
         let disk = File::options().read(true).write(true).open(&self.path)?;

@@ -134,7 +134,8 @@ fn install(agent: &Path, root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn program(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+/// Writes a file that can be run.
+pub fn program(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     fs::write(path, content)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     Ok(())

@@ -25,7 +25,7 @@ const MEMORY_MIB: &str = "256";
 /// With RDRAND: without a source of chance, a machine that has just started waits for one.
 const CPU: &str = "qemu64,+rdrand";
 /// Lines of the console shown when a test fails.
-const CONSOLE_LINES_SHOWN: usize = 120;
+const CONSOLE_LINES_SHOWN: usize = 60;
 
 /// What the machine said on its serial console, in all its lives.
 #[derive(Debug, Default)]
@@ -100,8 +100,8 @@ impl Vm {
             }
             let left = ends_at.saturating_duration_since(Instant::now());
             let is_over = self.life.as_ref().is_none_or(|life| life.reader.is_finished());
-            assert!(!is_over, "the machine ended before it said {text:?}\n{}", shown(&lines));
-            assert!(!left.is_zero(), "waited {patience:?} in vain for {text:?}\n{}", shown(&lines));
+            assert!(!is_over, "the machine ended before it said {text:?}");
+            assert!(!left.is_zero(), "waited {patience:?} in vain for {text:?}");
             let waited = self.console.came.wait_timeout(lines, left);
             (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
