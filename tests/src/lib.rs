@@ -1,5 +1,6 @@
 //! What do the integration tests share: a real server, real clients, and ways to wait for what they do?
 
+pub mod agent;
 pub mod api;
 pub mod ddi;
 pub mod events;
@@ -7,6 +8,8 @@ pub mod exchange;
 pub mod field;
 pub mod image;
 pub mod operator;
+pub mod part;
+pub mod rauc;
 pub mod raw;
 pub mod schemathesis;
 pub mod server;

@@ -39,6 +39,12 @@ const NGINX: Part =
     Part { program: "nginx", packages: &["nginx-light", "nginx"], why: "check-ins are compared with it" };
 const FAKETIME: Part =
     Part { program: "faketime", packages: &["faketime"], why: "the server's clock jumps with its library" };
+const RAUC: Part = Part { program: "rauc", packages: &["rauc"], why: "the agent installs bundles with its service" };
+const SQUASHFS: Part =
+    Part { program: "mksquashfs", packages: &["squashfs-tools"], why: "a RAUC bundle is a squashfs file system" };
+const BUS: Part = Part { program: "dbus-daemon", packages: &["dbus"], why: "RAUC's service is asked over D-Bus" };
+const BUS_CLIENT: Part =
+    Part { program: "dbus-send", packages: &["dbus-bin"], why: "it tells whether RAUC's service is up" };
 const QEMU: Part = Part {
     program: "qemu-system-x86_64",
     packages: &["qemu-system-x86"],
@@ -51,10 +57,27 @@ const GRUB: Part =
 const STRIP: Part = Part { program: "strip", packages: &["binutils"], why: "test machines hold no debug information" };
 const PYTHON: Part = Part { program: "python3", packages: &["python3"], why: "the API fuzzer runs on it" };
 
+const FOR_TESTS: [&Part; 14] = [
+    &SWUPDATE,
+    &CPIO,
+    &OPENSSL,
+    &CURL,
+    &FAKETIME,
+    &RAUC,
+    &SQUASHFS,
+    &BUS,
+    &BUS_CLIENT,
+    &QEMU,
+    &SFDISK,
+    &MKE2FS,
+    &GRUB,
+    &STRIP,
+];
+
 /// Installs what the tests run where it is missing: programs on the search path, what machines are made of, and the
 /// API fuzzer.
 pub fn for_tests() -> anyhow::Result<()> {
-    for part in [&SWUPDATE, &CPIO, &OPENSSL, &CURL, &FAKETIME, &QEMU, &SFDISK, &MKE2FS, &GRUB, &STRIP] {
+    for part in FOR_TESTS {
         install(part)?;
     }
     unpacked::for_machines()?;

@@ -1,15 +1,17 @@
 //! How do the operator API's messages look as they travel?
 //!
 //! JSON under `/api/v1`; times are RFC 3339 in UTC, sizes bytes, durations seconds (`_s`).
-//! Device protocols keep their words in the server's edge folders.
+//! `agent` is what our own agent speaks under `/device/v1`; other device protocols keep their words in the server's edge folders.
 
 pub mod account;
 pub mod action;
+pub mod agent;
 pub mod artifact;
 pub mod audit;
 pub mod channel;
 pub mod device;
 pub mod event;
+pub mod join_token;
 pub mod page;
 pub mod problem;
 pub mod project;

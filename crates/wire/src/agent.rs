@@ -1,0 +1,343 @@
+//! What do Muster's own agent and the server say to each other?
+//!
+//! JSON under `/device/v1`, described in docs/agent-api.md; goldens in the tests keep the spelling. Unknown members are
+//! ignored by both sides, so that either may be the newer one. A device proves itself by `Authorization: Bearer TOKEN`.
+
+use std::collections::BTreeMap;
+
+use muster_vocab::{ActionId, Sha256, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// `POST /device/v1/join`: a device introduces itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// A join token, or the project's gateway token.
+    pub token: String,
+    pub project: String,
+    pub device: String,
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// The device's own token, shown only now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    pub project: String,
+    pub device: String,
+    pub token: String,
+}
+
+/// `GET /device/v1/orders?wait=SECONDS&tag=TAG`: what the device shall do.
+///
+/// The server answers at once if its tag differs from the one sent, otherwise when something changes or the wait is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orders {
+    /// Changes when anything below does, but for the times.
+    pub tag: String,
+    /// Seconds until the device asks again; it adds its own jitter.
+    pub poll_s: u32,
+    /// The server's clock, for devices whose own is wrong.
+    pub time: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<ActionOrder>,
+    /// The version of the configuration that the device shall have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Command>,
+    /// Report all attributes, not only what changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attributes: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ActionOrder {
+    /// Read it at `/device/v1/actions/{action}`.
+    Install { action: ActionId, terms: Terms },
+    /// Stop it, if it can still be stopped.
+    Cancel { action: ActionId },
+    /// Somebody has to consent before it is offered.
+    Confirm { action: ActionId },
+}
+
+/// What the device may do now; it changes with windows and with an operator's orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    pub download: bool,
+    pub install: bool,
+    /// The device's own policies (battery, its user) don't count.
+    pub forced: bool,
+}
+
+/// `GET /device/v1/actions/{action}`: all that the device needs to carry it out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    pub action: ActionId,
+    pub release: String,
+    pub version: String,
+    /// An older version is meant: a way back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub downgrade: bool,
+    pub terms: Terms,
+    pub components: Vec<Component>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Component {
+    /// `os`, `app/web`, `firmware/radio`.
+    pub name: String,
+    pub version: String,
+    /// As the release says; `after` lists the components that go first, separated by commas.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    pub artifacts: Vec<Artifact>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    pub file_name: String,
+    pub size: u64,
+    pub digest: Sha256,
+    /// Ways to get it, cheapest first; the last is the whole as it is.
+    pub routes: Vec<Route>,
+}
+
+/// One way to get an artifact's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Below the server's address. Taken with ranges.
+    pub path: String,
+    /// Bytes over the air.
+    pub size: u64,
+    #[serde(flatten)]
+    pub form: Form,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "form", rename_all = "snake_case")]
+pub enum Form {
+    Whole,
+    /// `muster_delta::whole`.
+    Compressed,
+    /// `muster_delta`: needs the bytes with this digest.
+    Delta {
+        from: Sha256,
+    },
+}
+
+/// `POST /device/v1/reports`: part of the device's queue, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reports {
+    /// Names the queue; a device that lost its state starts a new one, whose numbers begin at 1.
+    pub queue: String,
+    pub reports: Vec<Report>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// One more than the report before.
+    pub sequence: u64,
+    /// The device's clock, which may be wrong.
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub said: Said,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Said {
+    Action(ActionSaid),
+    Attributes(Attributes),
+    Configuration(ConfigurationSaid),
+    Command(CommandSaid),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionSaid {
+    pub action: ActionId,
+    pub state: ActionState,
+    /// Why, and the last lines of the log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
+    /// Bytes fetched and bytes to fetch, while downloading.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    pub done: u64,
+    pub of: u64,
+}
+
+/// How far the device is; the agent's update machine in its own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionState {
+    Accepted,
+    Downloading,
+    Downloaded,
+    Staged,
+    AwaitingRestart,
+    TrialBoot,
+    /// It runs, is healthy, and stays: the end.
+    Committed,
+    /// It ran or was about to, and the device went back by itself: an end.
+    Reverted,
+    /// Refused or failed before anything that runs was touched: an end.
+    Failed,
+    /// Stopped on the server's order: an end.
+    Canceled,
+    /// The order to stop came too late.
+    CancelRefused,
+    /// A person at the device consents or does not.
+    Consented,
+    Denied,
+}
+
+impl ActionState {
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        match self {
+            Self::Committed | Self::Reverted | Self::Failed | Self::Canceled => true,
+            Self::Accepted
+            | Self::Downloading
+            | Self::Downloaded
+            | Self::Staged
+            | Self::AwaitingRestart
+            | Self::TrialBoot
+            | Self::CancelRefused
+            | Self::Consented
+            | Self::Denied => false,
+        }
+    }
+}
+
+/// A difference to what was reported before, or all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    /// All: what isn't named here is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationSaid {
+    pub version: u64,
+    pub state: ConfigurationState,
+    /// Why it was reverted, or which files drifted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfigurationState {
+    Applied,
+    /// Refused before anything was written, or taken back after validation or reload failed.
+    Reverted,
+    /// Somebody changed a file on the device.
+    Drifted,
+}
+
+/// `GET /device/v1/configuration`: rendered for this device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    pub version: u64,
+    pub files: Vec<ConfigurationFile>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationFile {
+    /// Absolute, without `..`.
+    pub path: String,
+    pub content: String,
+    /// Octal, such as `0644`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// `user:group`, by name or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Words of a command that says by its exit code whether the new file is good; `{}` stands for its path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validate: Vec<String>,
+    /// Words of a command that makes the service read it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reload: Vec<String>,
+}
+
+/// One thing to do once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    pub id: i64,
+    /// Not begun after this moment.
+    pub deadline: Timestamp,
+    #[serde(flatten)]
+    pub what: CommandKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum CommandKind {
+    Reboot,
+    CollectLogs {
+        #[serde(default)]
+        unit: Option<String>,
+        lines: u32,
+    },
+    /// A script that the device's own configuration allows, by name.
+    RunScript {
+        script: String,
+        #[serde(default)]
+        arguments: Vec<String>,
+    },
+    /// Connect to `/device/v1/sessions/{session}`.
+    OpenSession {
+        session: String,
+        #[serde(flatten)]
+        kind: SessionKind,
+        /// Ended after this many seconds.
+        seconds_max: u32,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "session_kind", rename_all = "snake_case")]
+pub enum SessionKind {
+    Shell,
+    Forward { host: String, port: u16 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandSaid {
+    pub command: i64,
+    pub state: CommandState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Bounded and redacted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandState {
+    Started,
+    Succeeded,
+    Failed,
+    /// The device's own configuration doesn't allow it.
+    Refused,
+    /// Its deadline had passed when it arrived.
+    Late,
+}
+
+/// Everything up to here is durable on the server and may be forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    pub through: u64,
+}
