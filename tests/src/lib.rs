@@ -6,6 +6,7 @@ pub mod ddi;
 pub mod events;
 pub mod exchange;
 pub mod field;
+pub mod image;
 pub mod operator;
 pub mod part;
 pub mod rauc;
