@@ -5,7 +5,10 @@
 
 mod dbus;
 pub mod rauc;
+pub mod hook;
 pub mod slots;
+pub mod tree;
+pub mod unpack;
 
 use std::path::PathBuf;
 
