@@ -1,6 +1,7 @@
 //! Programs we did not write, against a real server. They are skipped by `cargo xtask test --fast`.
 
 mod agent_rauc;
+mod agent_swupdate;
 mod clock;
 mod schemathesis;
 mod swupdate;
