@@ -9,7 +9,7 @@ mod perform;
 mod talk;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_vocab::Timestamp;
@@ -255,6 +255,12 @@ impl Agent {
         };
         self.state.queue.waiting().iter().filter_map(said).collect()
     }
+}
+
+/// Where installers keep files while they arrive; emptied when no update is under way.
+#[must_use]
+pub fn incoming(folder: &Path) -> PathBuf {
+    folder.join("incoming")
 }
 
 impl std::fmt::Debug for Agent {

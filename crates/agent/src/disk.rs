@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use muster_vocab::Timestamp;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     File,
@@ -42,6 +44,8 @@ pub trait Disk: Send + Sync {
     fn read_link(&self, link: &Path) -> io::Result<PathBuf>;
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
     fn set_owner(&self, path: &Path, user: u32, group: u32) -> io::Result<()>;
+    /// When the content was written last, by the wall clock.
+    fn modified(&self, path: &Path) -> io::Result<Timestamp>;
     /// Bytes that can still be written in the file system of this path.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 }

@@ -5,9 +5,11 @@
 
 pub mod agent;
 pub mod boot;
+pub mod config;
 pub mod disk;
 pub mod install;
 pub mod io;
+pub mod judge;
 pub mod keep;
 pub mod machine;
 pub mod queue;

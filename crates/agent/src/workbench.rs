@@ -23,6 +23,8 @@ const UNCUT: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct CutDisk {
     left: AtomicU32,
+    /// The folder whose names were made durable last, and what they were.
+    synced: Mutex<Option<(PathBuf, Vec<String>)>>,
 }
 
 impl CutDisk {
@@ -62,7 +64,9 @@ impl Disk for CutDisk {
         self.spend()?.rename(from, to)
     }
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        self.spend()?.sync_folder(folder)
+        self.spend()?.sync_folder(folder)?;
+        *self.synced.lock().unwrap() = Some((folder.to_owned(), RealDisk.list(folder)?));
+        Ok(())
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.spend()?.remove(path)
@@ -102,7 +106,7 @@ pub struct Workbench {
 
 impl Workbench {
     pub fn new() -> Self {
-        let disk = CutDisk { left: AtomicU32::new(UNCUT) };
+        let disk = CutDisk { left: AtomicU32::new(UNCUT), synced: Mutex::default() };
         Self { folder: tempfile::tempdir().unwrap(), disk, log: Mutex::new(Vec::new()) }
     }
 
@@ -126,6 +130,20 @@ impl Workbench {
 
     pub fn names(&self, folder: &str) -> Vec<String> {
         RealDisk.list(&self.path(folder)).unwrap()
+    }
+
+    /// The sets of names that may be in a folder after a cut, if each name that came or went since they were made
+    /// durable may be there or not. `before`: what they were at first.
+    pub fn names_after_cut(&self, folder: &str, before: &[String]) -> Vec<Vec<String>> {
+        let synced = self.disk.synced.lock().unwrap().clone();
+        let durable = synced.filter(|(path, _)| *path == self.path(folder)).map_or(before.to_vec(), |(_, names)| names);
+        let now = self.names(folder);
+        let (sure, unsure): (Vec<String>, Vec<String>) =
+            now.iter().chain(&durable).cloned().partition(|name| now.contains(name) && durable.contains(name));
+        let chosen = |bits: usize| unsure.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1);
+        (0..1 << unsure.len())
+            .map(|bits| sure.iter().chain(chosen(bits).map(|(_, name)| name)).cloned().collect())
+            .collect()
     }
 
     /// The machine was started from this slot.

@@ -1,9 +1,8 @@
 //! What is done about what is due? Each of these may be cut off anywhere and is then done again.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Agent, Wait};
+use super::{Agent, Wait, incoming};
 use crate::install::{InstallError, Installer, Running, Takes};
 use crate::keep::KeepError;
 use crate::machine::{Due, Input};
@@ -217,10 +216,4 @@ impl Agent {
         let installer = self.installers.get(&update.component(part).name).ok_or_else(gone)?;
         act(installer.as_ref(), update)
     }
-}
-
-/// Where installers keep files while they arrive.
-#[must_use]
-pub fn incoming(folder: &std::path::Path) -> PathBuf {
-    folder.join("incoming")
 }

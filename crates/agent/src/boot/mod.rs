@@ -5,6 +5,7 @@
 
 pub mod grub;
 pub mod plain;
+pub mod systemd_boot;
 pub mod uboot;
 
 use crate::install::InstallError;

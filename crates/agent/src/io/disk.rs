@@ -6,6 +6,9 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use muster_vocab::Timestamp;
 
 use crate::disk::{Disk, Kind, folder_of};
 
@@ -133,6 +136,11 @@ impl Disk for RealDisk {
     }
 
     /// A path that isn't there yet has the room of the folder it will be in.
+    fn modified(&self, path: &Path) -> io::Result<Timestamp> {
+        let since = fs::metadata(path)?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let mut here = path;
         while !here.exists() && here != folder_of(here) {

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use muster_agent::disk::{Disk, Kind, folder_of};
+use muster_vocab::Timestamp;
 use parking_lot::Mutex;
 
 use crate::chance::Chance;
@@ -526,6 +527,11 @@ impl Disk for VirtualDisk {
 
     fn set_owner(&self, _: &Path, _: u32, _: u32) -> io::Result<()> {
         self.change(|_| Ok(()))
+    }
+
+    /// Virtual boards have no checks that ask for it.
+    fn modified(&self, _: &Path) -> io::Result<Timestamp> {
+        Err(io::Error::from(io::ErrorKind::Unsupported))
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {

@@ -28,6 +28,8 @@ pub fn routes(app: &Arc<App>) -> Router {
         .route("/device/v1/actions/{action}", get(actions::fetch))
         .route("/device/v1/artifacts/{digest}", get(artifacts::download))
         .route("/device/v1/reports", post(reports::take))
+        .route("/device/v1", any(nothing))
+        .route("/device/v1/", any(nothing))
         .route("/device/v1/{*rest}", any(nothing))
         .method_not_allowed_fallback(wrong_method)
         // Bodies are bounded where they are read.
