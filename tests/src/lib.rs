@@ -1,14 +1,19 @@
 //! What do the integration tests share: a real server, real clients, and ways to wait for what they do?
 
+pub mod agent;
 pub mod api;
 pub mod ddi;
 pub mod events;
 pub mod exchange;
 pub mod field;
+pub mod image;
 pub mod machine;
 pub mod operator;
+pub mod part;
+pub mod rauc;
 pub mod raw;
 pub mod schemathesis;
 pub mod server;
 pub mod swupdate;
+pub mod swupdate_service;
 pub mod wait;

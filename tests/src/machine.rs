@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_agent::Disk;
 use muster_agent::io::disk::RealDisk;
-use muster_agent::io::run::run;
+use muster_agent::io::program::run;
 use muster_agent::world::{Call, Host, Net, NetError, Ran, Reply, Run, World};
 use muster_vocab::Timestamp;
 use tempfile::TempDir;

@@ -60,6 +60,9 @@ fn bytes_are_where_they_were_written(disk: &dyn Disk, folder: &Path) {
     let large: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
     disk.write_at(&file, 1, &large).unwrap();
     assert_eq!(all(disk, &file)[1..], large);
+    let before = disk.modified(&file).unwrap();
+    disk.write_at(&file, 0, b"x").unwrap();
+    assert!(disk.modified(&file).unwrap() >= before);
     assert!(disk.free_bytes(&file).unwrap() > 0);
     assert!(disk.free_bytes(&folder.join("not/there/yet")).unwrap() > 0);
 }
@@ -89,6 +92,7 @@ fn absence_is_told_and_removing_nothing_is_fine(disk: &dyn Disk, folder: &Path) 
             disk.sync_folder(path),
             disk.rename(path, &folder.join("other")),
             disk.read_link(path).map(drop),
+            disk.modified(path).map(drop),
             disk.set_mode(path, 0o600),
         ] {
             assert_eq!(error.unwrap_err().kind(), ErrorKind::NotFound);

@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use muster_vocab::Timestamp;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     File,
@@ -42,6 +44,8 @@ pub trait Disk: Send + Sync {
     fn read_link(&self, link: &Path) -> io::Result<PathBuf>;
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
     fn set_owner(&self, path: &Path, user: u32, group: u32) -> io::Result<()>;
+    /// When the content was written last, by the wall clock.
+    fn modified(&self, path: &Path) -> io::Result<Timestamp>;
     /// Bytes that can still be written in the file system of this path.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 }
@@ -67,13 +71,19 @@ pub fn read(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Vec<u8
     Ok(bytes)
 }
 
-/// Replaces a file so that at any moment the old or the new one is there, whole: write beside it, sync, rename,
-/// sync the folder.
+/// Replaces a file so that at any moment the old or the new one is there, whole: write beside it, sync, read back,
+/// rename, sync the folder.
+///
+/// # Errors
+/// Also if the disk said that it wrote and did not; the old file is untouched then.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = beside(path);
     disk.remove(&beside)?;
     disk.write_at(&beside, 0, bytes)?;
     disk.sync(&beside)?;
+    if read(disk, &beside, bytes.len())? != bytes {
+        return Err(io::Error::other(format!("{} is not what was written", beside.display())));
+    }
     rename(disk, &beside, path)
 }
 

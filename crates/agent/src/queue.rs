@@ -51,6 +51,16 @@ impl Queue {
         self.last = self.last.max(through);
     }
 
+    /// Its numbers begin anew for what still waits.
+    pub fn rename(&mut self, name: String) {
+        self.name = name;
+        self.last = 0;
+        for report in &mut self.waiting {
+            self.last += 1;
+            report.sequence = self.last;
+        }
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use muster_vocab::{ActionId, Sha256};
-use muster_wire::agent::Deployment;
+use muster_wire::agent::{ActionState, Deployment};
 use serde::{Deserialize, Serialize};
 
+use crate::install::Job;
 use crate::queue::Queue;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +18,7 @@ pub struct State {
     pub release: Option<String>,
     pub update: Option<Update>,
     /// Actions that ended, newest last: the same order is never taken twice.
-    pub ended: Vec<ActionId>,
+    pub ended: Vec<Ended>,
     /// Starts of the machine that the agent has seen.
     pub boots: u64,
     pub boot_id: String,
@@ -28,6 +29,13 @@ pub struct State {
     pub commands: Vec<i64>,
     /// The one under way; a restart in the middle of it is told.
     pub command: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    pub action: ActionId,
+    pub how: ActionState,
+    pub why: Vec<String>,
 }
 
 /// One version of one component.
@@ -71,6 +79,8 @@ pub struct Part {
     pub note: String,
     pub artifacts: Vec<Fetching>,
     pub is_staged: bool,
+    /// What was switched runs after a restart only.
+    pub restarts: bool,
 }
 
 /// How far an artifact has come. What was written beyond is not trusted after a restart.
@@ -82,6 +92,8 @@ pub struct Fetching {
     pub fetched: u64,
     /// Bytes of the artifact that are durable at its place.
     pub written: u64,
+    /// Times that it came out wrong.
+    pub tries: u32,
     /// All of it is at its place, and its digest was read back from there.
     pub is_verified: bool,
     /// Where the decoder stands, if the route needs one.
@@ -156,6 +168,13 @@ impl Phase {
 }
 
 impl Update {
+    /// What an installer needs to know of a part.
+    #[must_use]
+    pub fn job(&self, part: usize) -> Job<'_> {
+        let at = &self.parts[part];
+        Job { component: self.component(part), previous: at.previous.as_ref(), note: &at.note }
+    }
+
     #[must_use]
     pub fn component(&self, part: usize) -> &muster_wire::agent::Component {
         &self.order.components[self.parts[part].component]

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::disk::{Disk, Kind};
 use crate::install::{InstallError, Installer, Job};
 use crate::io::disk::RealDisk;
-use crate::io::run::run;
+use crate::io::program::run;
 use crate::world::{Call, Host, Net, NetError, Ran, Reply, Run, World};
 
 /// Power that is never cut.

@@ -3,6 +3,7 @@
 //! Each has a real form in `io` and a virtual one in the simulator; the agent's code is the same.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use muster_vocab::Timestamp;
@@ -71,6 +72,13 @@ pub trait Host: Send + Sync {
     /// Restarts the machine. Returns if that takes a moment; nothing may be begun after it.
     fn restart(&self) -> io::Result<()>;
     fn run(&self, run: &Run<'_>) -> io::Result<Ran>;
+    /// Calls a program of the device by its Unix socket. A single read or write takes no longer than the time-out.
+    fn connect(&self, socket: &Path, timeout: Duration) -> io::Result<Box<dyn Stream>> {
+        let _ = timeout;
+        Err(io::Error::new(io::ErrorKind::Unsupported, format!("nobody listens at {}", socket.display())))
+    }
+    /// Lets a program that is waited for work on, before it is asked again. In a virtual machine none runs beside the agent.
+    fn pause(&self, _duration: Duration) {}
     /// Status of an HTTP probe of something on the device, and the first bytes of its answer.
     fn probe(&self, url: &str, timeout: Duration) -> io::Result<(u16, Vec<u8>)>;
     /// Percent of charge; none without a battery.
@@ -79,6 +87,12 @@ pub trait Host: Send + Sync {
     fn chance(&self) -> u64;
     /// One line in the device's own log.
     fn log(&self, line: &str);
+}
+
+/// Bytes both ways.
+pub trait Stream: io::Read + io::Write + Send {
+    /// Tells the other side that no more will come; it may still answer.
+    fn finish(&mut self) -> io::Result<()>;
 }
 
 /// A program to run to its end.

@@ -4,6 +4,7 @@
 //! scheduled → queued → [awaiting_confirmation →] offered → running → finished | failed | downloaded
 //!     every open state → canceled | lost        running → canceling → canceled | finished | failed | running
 //!     lost, canceled without an answer → finished, when the device comes back and says so
+//!     canceled → finished, when a device that says so only of what it runs says so
 //! ```
 //!
 //! Pure. Every input that is not listed for a state is refused and changes nothing.
@@ -168,6 +169,8 @@ pub enum Said {
     Working,
     Downloaded,
     Succeeded,
+    /// It runs the release: said by a device that never says so of what it skipped.
+    Installed,
     Failed {
         words: String,
     },
@@ -259,6 +262,12 @@ pub fn step(action: &Action, now: Timestamp, input: Input) -> Result<Action, Ref
         (S::Canceled, Input::Report { said: Said::Succeeded, .. }) if never_answered(action) => {
             Action { installed: true, ..ended(action, S::Finished, None) }
         }
+        // It was taken from the device without its word, or the word crossed the cancel: what it runs is the truth.
+        (S::Canceled, Input::Report { said: Said::Installed, .. })
+            if action.reason != Some(EndReason::DeviceRemoved) =>
+        {
+            Action { installed: true, ..ended(action, S::Finished, None) }
+        }
         (S::Canceling, Input::CancelReport(said)) => cancel_report(action, now, &said),
         (state, Input::Cancel(reason)) if !state.is_terminal() => cancel(action, now, reason),
         (state, Input::ForceCancel(reason)) if !state.is_terminal() => ended(action, S::Canceled, Some(reason)),
@@ -312,7 +321,7 @@ fn report(action: &Action, now: Timestamp, said: Said, progress: Option<Progress
         Said::Downloaded => watched(moved(action, S::Running), now),
         Said::Succeeded if action.told_skip && action.state != S::Downloaded => skipped(action, now),
         // Also when it was being canceled or given up as lost: what the device says it runs is the truth.
-        Said::Succeeded => Action { installed: true, ..ended(action, S::Finished, None) },
+        Said::Succeeded | Said::Installed => Action { installed: true, ..ended(action, S::Finished, None) },
         Said::Failed { words } => ended(action, S::Failed, Some(EndReason::Device(words))),
     })
 }
@@ -441,6 +450,7 @@ pub(crate) mod tests {
             said(Said::Working),
             said(Said::Downloaded),
             said(Said::Succeeded),
+            said(Said::Installed),
             said(Said::Failed { words: "x".into() }),
             Input::CancelReport(CancelSaid::Stopped),
             Input::CancelReport(CancelSaid::Refused),
@@ -491,7 +501,8 @@ pub(crate) mod tests {
         assert_eq!(targets(S::Downloaded), [S::Finished, S::Failed]);
         assert_eq!(targets(S::Failed), []);
         assert_eq!(targets(S::Lost), [S::Finished, S::Downloaded, S::Failed, S::Lost]);
-        assert_eq!(targets(S::Canceled), []);
+        // A device of Muster's own that says so only of what it runs.
+        assert_eq!(targets(S::Canceled), [S::Finished]);
     }
 
     #[test]
@@ -555,6 +566,20 @@ pub(crate) mod tests {
         let download_only = Action { push: Push::DownloadOnly, ..waiting };
         let next = step(&download_only, T0, said(Said::Succeeded)).unwrap();
         assert_eq!((next.state, next.installed), (ActionState::Downloaded, false));
+    }
+
+    #[test]
+    fn a_device_that_says_so_only_of_what_it_runs_is_believed_whatever_it_was_told() {
+        let skip = Action { told_skip: true, ..action(ActionState::Running) };
+        let taken = Action { reason: Some(EndReason::Superseded), ..action(ActionState::Canceled) };
+        let download_only = Action { push: Push::DownloadOnly, ..action(ActionState::Downloaded) };
+        for before in [skip, taken, download_only, action(ActionState::Canceling), action(ActionState::Lost)] {
+            let next = step(&before, T0, said(Said::Installed)).unwrap();
+            assert_eq!((next.state, next.installed, next.reason.clone()), (ActionState::Finished, true, None));
+            assert_eq!(step(&next, T0, said(Said::Installed)), Err(Refused::Closed));
+        }
+        let removed = Action { reason: Some(EndReason::DeviceRemoved), ..action(ActionState::Canceled) };
+        assert_eq!(step(&removed, T0, said(Said::Installed)), Err(Refused::Closed));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use command::Here;
 use command::access::{self, AccountCommand, AuditCommand, ProjectCommand, TokenCommand};
 use command::artifact::{self, ArtifactCommand};
 use command::device::{self, ActionCommand, DeviceCommand, LabelCommand};
+use command::join_token::{self, JoinTokenCommand};
 use command::kind::{self, DeleteArgs, DescribeArgs, GetArgs};
 use command::release::{self, ChannelCommand, ReleaseCommand};
 use command::rollout::{self, RolloutCommand};
@@ -104,6 +105,9 @@ enum Command {
     /// API tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Secrets that let new devices in.
+    #[command(subcommand)]
+    JoinToken(JoinTokenCommand),
     /// People and services.
     #[command(subcommand)]
     Account(AccountCommand),
@@ -146,6 +150,7 @@ fn main() -> ExitCode {
         Command::Device(command) => here().and_then(|here| device::run(&here, command)),
         Command::Action(command) => here().and_then(|here| device::action(&here, command)),
         Command::Token(command) => here().and_then(|here| access::token(&here, command)),
+        Command::JoinToken(command) => here().and_then(|here| join_token::run(&here, command)),
         Command::Account(command) => here().and_then(|here| access::account(&here, command)),
         Command::Project(command) => here().and_then(|here| access::project(&here, command)),
         Command::Audit(command) => here().and_then(|here| access::audit(&here, &command)),

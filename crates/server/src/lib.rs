@@ -6,10 +6,12 @@
 pub mod app;
 pub mod clock;
 pub mod config;
+mod descriptors;
 pub mod edge;
 pub mod flow;
 pub mod start;
 pub mod table;
+pub mod waiting;
 pub mod work;
 
 pub use app::App;

@@ -17,7 +17,7 @@ use crate::{StoreError, View};
 
 /// Migrations in order. Each only expands what the one before left, so that the server of the release before
 /// still runs on it; what it replaces is dropped a release later.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/0001_first.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/0001_first.sql"), include_str!("schema/0002_agent.sql")];
 
 /// Statements kept compiled per connection: about twice as many as there are questions.
 const STATEMENTS_CACHED: usize = 256;
@@ -175,6 +175,23 @@ mod tests {
         assert!(matches!(Store::open(folder.path(), nothing()), Err(StoreError::Locked(_))));
         drop(first);
         assert!(Store::open(folder.path(), nothing()).is_ok());
+    }
+
+    #[test]
+    fn a_database_of_each_muster_before_is_brought_up_to_date() {
+        for known in 1..MIGRATIONS.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let conn = Connection::open(folder.path().join("muster.db")).unwrap();
+            for migration in &MIGRATIONS[..known] {
+                conn.execute_batch(migration).unwrap();
+            }
+            conn.execute_batch(&format!("PRAGMA user_version = {known}")).unwrap();
+            drop(conn);
+            drop(Store::open(folder.path(), nothing()).unwrap());
+            let conn = Connection::open(folder.path().join("muster.db")).unwrap();
+            let found: u32 = conn.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+            assert_eq!(found as usize, MIGRATIONS.len());
+        }
     }
 
     #[test]

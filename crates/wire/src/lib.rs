@@ -11,6 +11,7 @@ pub mod audit;
 pub mod channel;
 pub mod device;
 pub mod event;
+pub mod join_token;
 pub mod page;
 pub mod problem;
 pub mod project;

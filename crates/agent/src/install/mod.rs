@@ -3,8 +3,12 @@
 //! Every method may be repeated after a power cut at any point inside it, and then ends as if it had run once.
 //! Until `activate`, nothing that runs is touched. `revert` undoes whatever `activate` did, also half of it.
 
+mod cellar;
+mod dbus;
 pub mod hook;
+pub mod rauc;
 pub mod slots;
+pub mod swupdate;
 pub mod tree;
 pub mod unpack;
 
@@ -72,6 +76,11 @@ pub trait Installer: Send + Sync {
 
     /// Switches back to what ran before, and removes what was staged.
     fn revert(&self, world: &dyn World, job: Job<'_>) -> Result<Takes, InstallError>;
+
+    /// No update is under way: leaves whatever is on trial without one, because the state that knew of it was lost.
+    fn settle(&self, _world: &dyn World) -> Result<Takes, InstallError> {
+        Ok(Takes::Effect)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -98,6 +98,14 @@ impl Installer for Slots {
         self.bootloader.confirm(world, target.other())?;
         Ok(if self.bootloader.running(world)? == target { Takes::Restart } else { Takes::Effect })
     }
+
+    fn settle(&self, world: &dyn World) -> Result<Takes, InstallError> {
+        let choice = self.bootloader.choice(world)?;
+        if choice.trial.is_some() {
+            self.bootloader.confirm(world, choice.good)?;
+        }
+        Ok(if self.bootloader.running(world)? == choice.good { Takes::Effect } else { Takes::Restart })
+    }
 }
 
 impl std::fmt::Debug for Slots {

@@ -6,6 +6,9 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use muster_vocab::Timestamp;
 
 use crate::disk::{Disk, Kind, folder_of};
 
@@ -130,6 +133,11 @@ impl Disk for RealDisk {
 
     fn set_owner(&self, path: &Path, user: u32, group: u32) -> io::Result<()> {
         lchown(path, Some(user), Some(group))
+    }
+
+    fn modified(&self, path: &Path) -> io::Result<Timestamp> {
+        let since = fs::metadata(path)?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// A path that isn't there yet has the room of the folder it will be in.
