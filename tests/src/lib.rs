@@ -14,4 +14,5 @@ pub mod raw;
 pub mod schemathesis;
 pub mod server;
 pub mod swupdate;
+pub mod swupdate_service;
 pub mod wait;

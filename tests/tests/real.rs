@@ -2,6 +2,7 @@
 
 mod agent_rauc;
 mod boot;
+mod agent_swupdate;
 mod clock;
 mod schemathesis;
 mod swupdate;

@@ -120,6 +120,18 @@ impl Workbench {
         std::fs::write(path, bytes).unwrap();
     }
 
+    /// A shell script. Written by another process: while a file is open for writing in ours, which it is for a moment
+    /// also in whatever another test starts, the kernel refuses to run it.
+    pub fn write_program(&self, name: &str, script: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let words = ["install", "-m", "755", "/dev/stdin", path.to_str().unwrap()].map(str::to_owned);
+        let stdin = format!("#!/bin/sh\n{script}\n");
+        let timeout = Duration::from_secs(60);
+        let ran = run(&Run { words: &words, stdin: stdin.as_bytes(), timeout, output_bytes_max: 1000 }).unwrap();
+        assert!(ran.succeeded(), "{ran:?}");
+    }
+
     pub fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
     }

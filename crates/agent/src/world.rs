@@ -77,6 +77,8 @@ pub trait Host: Send + Sync {
         let _ = timeout;
         Err(io::Error::new(io::ErrorKind::Unsupported, format!("nobody listens at {}", socket.display())))
     }
+    /// Lets a program that is waited for work on, before it is asked again. In a virtual machine none runs beside the agent.
+    fn pause(&self, _duration: Duration) {}
     /// Status of an HTTP probe of something on the device, and the first bytes of its answer.
     fn probe(&self, url: &str, timeout: Duration) -> io::Result<(u16, Vec<u8>)>;
     /// Percent of charge; none without a battery.
@@ -88,9 +90,10 @@ pub trait Host: Send + Sync {
 }
 
 /// Bytes both ways.
-pub trait Stream: io::Read + io::Write + Send {}
-
-impl<S: io::Read + io::Write + Send> Stream for S {}
+pub trait Stream: io::Read + io::Write + Send {
+    /// Tells the other side that no more will come; it may still answer.
+    fn finish(&mut self) -> io::Result<()>;
+}
 
 /// A program to run to its end.
 #[derive(Debug, Clone, Copy)]

@@ -73,6 +73,11 @@ pub struct Polled {
 }
 
 impl Table {
+    #[must_use]
+    pub fn new(waiting: Waiting) -> Self {
+        Self { projects: HashMap::default(), waiting }
+    }
+
     /// Brings the table up to date with a commit. Called by the writer's thread, in order.
     pub fn apply(&self, changes: &Changes, now: Timestamp) {
         for project in &changes.projects {

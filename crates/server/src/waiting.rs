@@ -35,12 +35,14 @@ pub struct Wait<'a> {
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self::with_places(limit::LONG_POLLS_MAX)
+        Self::new(limit::LONG_POLLS_MAX)
     }
 }
 
 impl Waiting {
-    fn with_places(places: usize) -> Self {
+    /// Room for this many devices.
+    #[must_use]
+    pub fn new(places: usize) -> Self {
         Self { places: Semaphore::new(places), waiters: Mutex::default() }
     }
 
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_device_is_woken_by_its_own_change_only() {
-        let waiting = Waiting::with_places(2);
+        let waiting = Waiting::new(2);
         let (one, other) = (waiting.enter(DeviceId(1)).unwrap(), waiting.enter(DeviceId(2)).unwrap());
         assert!(is_woken(&one, || waiting.wake([DeviceId(1)])));
         assert!(!is_woken(&other, || waiting.wake([DeviceId(1), DeviceId(3)])));
@@ -117,7 +119,7 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_given_back() {
-        let waiting = Waiting::with_places(2);
+        let waiting = Waiting::new(2);
         let (one, again) = (waiting.enter(DeviceId(1)).unwrap(), waiting.enter(DeviceId(1)).unwrap());
         assert!(waiting.enter(DeviceId(2)).is_none());
         drop(one);

@@ -121,13 +121,14 @@ pub const AGENT_FETCH_TRIES_MAX: u32 = 3;
 /// A device of Muster's own that waits for orders is answered after this: below the 60 s after which proxies and NAT
 /// boxes forget a silent connection.
 pub const LONG_POLL_MAX: Duration = Duration::from_secs(50);
-/// Devices waiting for orders at once: each costs a file descriptor and about 20 KiB. Beyond, they poll.
+/// Devices waiting for orders at once: each costs a connection, so that they also get at most half of the process's
+/// file descriptors. Beyond, they poll.
 pub const LONG_POLLS_MAX: usize = 20_000;
 /// Seconds until a device that may wait asks again: enough for its reports to go first.
 pub const LONG_POLL_PAUSE_S: u32 = 1;
 /// Devices whose wait ends because the server stops come back within this many seconds, each at its own moment.
 pub const RESTART_SPREAD_S: u32 = 30;
-/// Reports of one batch: 64 with long logs stay below `DEVICE_BODY_BYTES_MAX` and are written in about 10 ms.
+/// Reports of one batch: with 4 KiB of log each they fill `DEVICE_BODY_BYTES_MAX`. A longer queue goes in several.
 pub const REPORTS_PER_BATCH_MAX: usize = 64;
 /// A queue's name is a number or a UUID.
 pub const QUEUE_NAME_CHARS_MAX: usize = 64;

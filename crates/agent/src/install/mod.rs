@@ -3,9 +3,14 @@
 //! Every method may be repeated after a power cut at any point inside it, and then ends as if it had run once.
 //! Until `activate`, nothing that runs is touched. `revert` undoes whatever `activate` did, also half of it.
 
+mod cellar;
 mod dbus;
 pub mod rauc;
+pub mod hook;
 pub mod slots;
+pub mod tree;
+pub mod unpack;
+pub mod swupdate;
 
 use std::path::PathBuf;
 

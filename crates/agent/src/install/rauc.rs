@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cellar::Cellar;
 use super::dbus::{Argument, Bus, BusError, Message, Object, Value};
 use super::{InstallError, Installer, Job, Place, Running, Takes};
-use crate::disk;
 use crate::world::World;
 
 /// Questions that RAUC answers from what it knows, or by asking the bootloader's programs.
@@ -30,7 +30,7 @@ const RAUC: Object<'static> =
 pub struct Rauc {
     /// The bus that RAUC's service is on: `/run/dbus/system_bus_socket`.
     pub socket: PathBuf,
-    /// Where bundles are kept, as `DIGEST.raucb`.
+    /// Where the component's bundles are: a folder of its own.
     pub folder: PathBuf,
     /// How long one installation may take.
     pub timeout: Duration,
@@ -72,21 +72,8 @@ impl Rauc {
         Ok(bus)
     }
 
-    fn bundle(&self, job: Job<'_>) -> Result<PathBuf, InstallError> {
-        let digest = one_bundle(job)?.digest;
-        Ok(self.folder.join(format!("{}.raucb", digest.hex())))
-    }
-
-    /// Removes all bundles but this one.
-    fn tidy(&self, world: &dyn World, kept: Option<&Path>) -> Result<(), InstallError> {
-        let failed = || InstallError::disk("removing a bundle");
-        for name in world.disk().list(&self.folder).map_err(failed())? {
-            let path = self.folder.join(name);
-            if Some(path.as_path()) != kept {
-                world.disk().remove(&path).map_err(failed())?;
-            }
-        }
-        Ok(())
+    fn cellar(&self) -> Cellar<'_> {
+        Cellar { folder: &self.folder, ending: "raucb" }
     }
 
     fn install(&self, world: &dyn World, bundle: &Path) -> Result<(), InstallError> {
@@ -139,23 +126,13 @@ impl Installer for Rauc {
         Ok(serde_json::to_string(&note).expect("names are text"))
     }
 
-    fn place(&self, world: &dyn World, job: Job<'_>, _: usize) -> Result<Place, InstallError> {
-        let path = self.bundle(job)?;
-        let disk = world.disk();
-        let failed = || InstallError::disk("making room for the bundle");
-        disk.make_folder(&self.folder).map_err(failed())?;
-        let written =
-            if disk.kind(&path).map_err(failed())?.is_some() { disk.size(&path).map_err(failed())? } else { 0 };
-        let bytes_max = disk.free_bytes(&self.folder).map_err(failed())?.saturating_add(written);
-        let previous = job.previous.and_then(|previous| previous.digests.first());
-        let previous = previous.map(|digest| self.folder.join(format!("{}.raucb", digest.hex())));
-        let base = previous.filter(|path| matches!(disk.kind(path), Ok(Some(disk::Kind::File))));
-        Ok(Place { path, bytes_max, base })
+    fn place(&self, world: &dyn World, job: Job<'_>, artifact: usize) -> Result<Place, InstallError> {
+        self.cellar().place(world.disk(), job, artifact)
     }
 
     /// RAUC checks signature and compatibility, so that a bundle it would refuse fails before anything is touched.
     fn stage(&self, world: &dyn World, job: Job<'_>) -> Result<(), InstallError> {
-        let bundle = self.bundle(job)?;
+        let bundle = self.cellar().new_one(job, 0)?;
         let mut bus = self.bus(world)?;
         // RAUC 1.8 answers "rauc info error" whatever the reason is, and keeps that to its own log.
         let what = "RAUC doesn't accept the bundle; its own log says why".to_owned();
@@ -173,7 +150,7 @@ impl Installer for Rauc {
     /// Repeated after a cut, RAUC writes its slots once more: what it had begun is not trusted.
     fn activate(&self, world: &dyn World, job: Job<'_>) -> Result<Takes, InstallError> {
         if self.running(world, job)? == Running::Old {
-            self.install(world, &self.bundle(job)?)?;
+            self.install(world, &self.cellar().new_one(job, 0)?)?;
         }
         Ok(Takes::Restart)
     }
@@ -187,8 +164,7 @@ impl Installer for Rauc {
 
     fn commit(&self, world: &dyn World, job: Job<'_>) -> Result<(), InstallError> {
         mark(&mut self.bus(world)?, "good", "booted")?;
-        let bundle = self.bundle(job)?;
-        self.tidy(world, self.keeps_bundle.then_some(bundle.as_path()))
+        if self.keeps_bundle { self.cellar().keep(world.disk(), job) } else { self.cellar().empty(world.disk()) }
     }
 
     /// The new slot is marked bad before the old one is marked active, so that after a cut in between the bootloader
@@ -207,19 +183,22 @@ impl Installer for Rauc {
             }
         }
         mark(&mut bus, "active", &note.from)?;
-        let kept = job.previous.and_then(|previous| previous.digests.first());
-        let kept = kept.filter(|_| self.keeps_bundle).map(|digest| self.folder.join(format!("{}.raucb", digest.hex())));
-        self.tidy(world, kept.as_deref())?;
+        self.cellar().sweep(world.disk())?;
         Ok(if note.to.contains(&booted) { Takes::Restart } else { Takes::Effect })
+    }
+
+    /// Which slot is on trial only the bootloader's own program knows, and RAUC doesn't tell.
+    fn settle(&self, world: &dyn World) -> Result<Takes, InstallError> {
+        self.cellar().sweep(world.disk())?;
+        Ok(Takes::Effect)
     }
 }
 
-fn one_bundle(job: Job<'_>) -> Result<&muster_wire::agent::Artifact, InstallError> {
-    let [bundle] = job.component.artifacts.as_slice() else {
-        let count = job.component.artifacts.len();
-        return Err(InstallError::Refused(format!("RAUC takes one bundle, and the component has {count} files")));
-    };
-    Ok(bundle)
+fn one_bundle(job: Job<'_>) -> Result<(), InstallError> {
+    match job.component.artifacts.len() {
+        1 => Ok(()),
+        count => Err(InstallError::Refused(format!("RAUC takes one bundle, and the component has {count} files"))),
+    }
 }
 
 /// How an installation went.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -77,6 +78,10 @@ impl Host for RealHost {
         Ok(Box::new(stream))
     }
 
+    fn pause(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+
     fn probe(&self, url: &str, timeout: Duration) -> io::Result<(u16, Vec<u8>)> {
         probe::probe(url, timeout)
     }
@@ -97,6 +102,12 @@ impl Host for RealHost {
     /// Standard error, which systemd puts into the journal.
     fn log(&self, line: &str) {
         eprintln!("{}", line.replace('\n', " "));
+    }
+}
+
+impl Stream for UnixStream {
+    fn finish(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
     }
 }
 
