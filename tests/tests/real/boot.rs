@@ -169,7 +169,7 @@ fn release(admin: &Api, version: &str, system: &Path) -> String {
 
 /// What the action ended as, with everything that was reported about it.
 fn end_of(admin: &Api, rollout: &str, state: &str) -> (ActionId, String) {
-    let id = action_in(admin, rollout, NAME, &["succeeded", "failed", "canceled"]);
+    let id = action_in(admin, rollout, NAME, &["finished", "failed", "canceled", "lost"]);
     let said = reports(admin, id).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     assert_eq!(action(admin, id)["state"], state, "{said}");
     (id, said)
@@ -197,7 +197,7 @@ fn a_machine_survives_a_power_cut_while_it_updates_and_leaves_a_release_that_can
     vm.start();
     vm.wait_for("MUSTER-BOOTED slot=a version=1.0 trial=0", PATIENCE);
     vm.wait_for("MUSTER-BOOTED slot=b version=2.0 trial=1", PATIENCE);
-    let _ = end_of(admin, &rollout, "succeeded");
+    let _ = end_of(admin, &rollout, "finished");
 
     // 3.0 can't start. Nobody helps.
     let third = workshop.system("3.0", Fault::Init);
