@@ -8,6 +8,7 @@ mod parts;
 mod process;
 mod test;
 mod tidy;
+mod unpacked;
 
 use std::process::ExitCode;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::process;
+use crate::{process, unpacked};
 
 /// Package lists come from a mirror that may answer slowly; a third failure is a real one.
 const UPDATE_TRIES: u32 = 3;
@@ -39,13 +39,48 @@ const NGINX: Part =
     Part { program: "nginx", packages: &["nginx-light", "nginx"], why: "check-ins are compared with it" };
 const FAKETIME: Part =
     Part { program: "faketime", packages: &["faketime"], why: "the server's clock jumps with its library" };
+const RAUC: Part = Part { program: "rauc", packages: &["rauc"], why: "the agent installs bundles with its service" };
+const SQUASHFS: Part =
+    Part { program: "mksquashfs", packages: &["squashfs-tools"], why: "a RAUC bundle is a squashfs file system" };
+const BUS: Part = Part { program: "dbus-daemon", packages: &["dbus"], why: "RAUC's service is asked over D-Bus" };
+const BUS_CLIENT: Part =
+    Part { program: "dbus-send", packages: &["dbus-bin"], why: "it tells whether RAUC's service is up" };
+const QEMU: Part = Part {
+    program: "qemu-system-x86_64",
+    packages: &["qemu-system-x86"],
+    why: "test machines lose their power in it, and start again",
+};
+const SFDISK: Part = Part { program: "sfdisk", packages: &["fdisk"], why: "test machines have disks with partitions" };
+const MKE2FS: Part = Part { program: "mke2fs", packages: &["e2fsprogs"], why: "test machines have file systems" };
+const GRUB: Part =
+    Part { program: "grub-mkimage", packages: &["grub-common"], why: "test machines are started by GRUB" };
+const STRIP: Part = Part { program: "strip", packages: &["binutils"], why: "test machines hold no debug information" };
 const PYTHON: Part = Part { program: "python3", packages: &["python3"], why: "the API fuzzer runs on it" };
 
-/// Installs what the tests run where it is missing: programs on the search path, and the API fuzzer.
+const FOR_TESTS: [&Part; 14] = [
+    &SWUPDATE,
+    &CPIO,
+    &OPENSSL,
+    &CURL,
+    &FAKETIME,
+    &RAUC,
+    &SQUASHFS,
+    &BUS,
+    &BUS_CLIENT,
+    &QEMU,
+    &SFDISK,
+    &MKE2FS,
+    &GRUB,
+    &STRIP,
+];
+
+/// Installs what the tests run where it is missing: programs on the search path, what machines are made of, and the
+/// API fuzzer.
 pub fn for_tests() -> anyhow::Result<()> {
-    for part in [&SWUPDATE, &CPIO, &OPENSSL, &CURL, &FAKETIME] {
+    for part in FOR_TESTS {
         install(part)?;
     }
+    unpacked::for_machines()?;
     schemathesis().map(|_| ())
 }
 
@@ -119,7 +154,8 @@ fn install_package(packages: &[&str], program: &str, why: &str) -> anyhow::Resul
     outcome
 }
 
-fn update_package_lists() -> anyhow::Result<()> {
+/// Once per run.
+pub fn update_package_lists() -> anyhow::Result<()> {
     static UPDATED: std::sync::OnceLock<()> = std::sync::OnceLock::new();
     if UPDATED.get().is_some() {
         return Ok(());

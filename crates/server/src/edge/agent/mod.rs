@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::{any, get, post};
 
 use crate::App;
@@ -34,7 +36,14 @@ pub fn routes(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         // Bodies are bounded where they are read.
         .layer(DefaultBodyLimit::disable())
+        .layer(map_response(sign))
         .with_state(app.clone())
+}
+
+/// On each answer, so that a device tells a Muster server from whoever else answers on the way.
+async fn sign(mut response: Response) -> Response {
+    response.headers_mut().insert("muster-protocol", HeaderValue::from_static("1"));
+    response
 }
 
 async fn nothing() -> Refusal {
