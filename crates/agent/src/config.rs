@@ -96,11 +96,18 @@ impl Default for Limits {
     }
 }
 
+fn stuck_after_default() -> u64 {
+    7200
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Watchdog {
     /// Such as `/dev/watchdog`.
     pub device: PathBuf,
+    /// It is fed no more when the agent's loop hasn't come round for this long: more than any installation takes.
+    #[serde(default = "stuck_after_default")]
+    pub stuck_after_s: u64,
 }
 
 impl Default for Config {
@@ -150,8 +157,7 @@ impl Config {
 
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = read_text(path)?;
-        let mut config =
-            Self::parse(&text).map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })?;
+        let mut config = Self::parse(&text).map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })?;
         if let Some(file) = &config.token_file {
             config.token = read_text(file)?.trim().to_owned();
             if config.token.is_empty() {
@@ -190,7 +196,9 @@ impl Config {
             return Err("`health`: passes, interval_s, deadline_s and check_timeout_s are at least 1".into());
         }
         if u64::from(*passes - 1).saturating_mul(*interval_s) >= *deadline_s {
-            return Err(format!("`health`: {passes} passes, {interval_s} s apart, don't fit in deadline_s = {deadline_s}"));
+            return Err(format!(
+                "`health`: {passes} passes, {interval_s} s apart, don't fit in deadline_s = {deadline_s}"
+            ));
         }
         if self.limits.download_bytes_per_s == Some(0) {
             return Err("`limits`: download_bytes_per_s = 0 would never fetch anything; leave it out".into());

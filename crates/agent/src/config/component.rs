@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::incoming;
 use crate::boot::{Bootloader, grub::Grub, plain::Plain, systemd_boot::SystemdBoot, uboot};
+use crate::install::Installer;
 use crate::install::hook::Hook;
 use crate::install::rauc::Rauc;
 use crate::install::slots::Slots;
 use crate::install::swupdate::{Mode, Modes, Swupdate, Way};
 use crate::install::tree::Tree;
-use crate::install::Installer;
 
 /// Unpacked files of one version; who has more says so.
 const TREE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
@@ -140,7 +140,9 @@ impl Component {
             Name::parse(part).map_err(|bad| format!("component {name:?}: {bad}"))?;
         }
         let problem = match self {
-            Self::Slots { a, b, .. } if a == b => Some("`a` and `b` are the same; each slot has its own partition".into()),
+            Self::Slots { a, b, .. } if a == b => {
+                Some("`a` and `b` are the same; each slot has its own partition".into())
+            }
             Self::Slots { a, b, bootloader } => relative(&[a, b]).or_else(|| bootloader.problem()),
             Self::Rauc { socket, timeout_s, .. } => relative(&[socket]).or_else(|| no_time(*timeout_s)),
             Self::Swupdate(config) => config.problem(),

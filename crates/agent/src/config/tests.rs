@@ -1,7 +1,8 @@
 use super::*;
 
 /// The shortest file.
-const LEAST: &str = "server = \"https://muster.example.com\"\nproject = \"default\"\ndevice = \"box-1\"\ntoken = \"t\"\n";
+const LEAST: &str =
+    "server = \"https://muster.example.com\"\nproject = \"default\"\ndevice = \"box-1\"\ntoken = \"t\"\n";
 
 fn refused(rest: &str) -> String {
     Config::parse(&format!("{LEAST}{rest}")).unwrap_err()
