@@ -7,6 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use muster_vocab::Timestamp;
+use sha2::{Digest, Sha256};
+
+/// Read at a time.
+const READ_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -85,6 +89,21 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
         return Err(io::Error::other(format!("{} is not what was written", beside.display())));
     }
     rename(disk, &beside, path)
+}
+
+/// The digest of what can be read back: disks have been known to say that they wrote and not to.
+pub fn digest(disk: &dyn Disk, path: &Path) -> io::Result<[u8; 32]> {
+    let mut chunk = vec![0; READ_BYTES];
+    let (mut digest, mut at) = (Sha256::new(), 0);
+    loop {
+        match disk.read_at(path, at, &mut chunk)? {
+            0 => return Ok(digest.finalize().into()),
+            count => {
+                digest.update(&chunk[..count]);
+                at += count as u64;
+            }
+        }
+    }
 }
 
 /// A rename that lasts.

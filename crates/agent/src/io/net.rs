@@ -68,6 +68,12 @@ impl RealNet {
         Ok(Self { agent: config.build().new_agent(), server: server.to_owned(), token: token.to_owned() })
     }
 
+    /// The same connections with the token of another device: simulated fleets share them.
+    #[must_use]
+    pub fn sharing(&self, token: &str) -> Self {
+        Self { agent: self.agent.clone(), server: self.server.clone(), token: token.to_owned() }
+    }
+
     fn request(&self, method: &str, path: &str) -> http::request::Builder {
         let request = http::Request::builder().method(method).uri(format!("{}{path}", self.server));
         match self.token.is_empty() {
