@@ -365,6 +365,11 @@ impl Installer for Tree {
                 world.disk().remove_folder(&paths.version).map_err(removing())?;
             }
         }
+        for folder in [&paths.version, &paths.archive].map(|path| disk::folder_of(path)) {
+            if world.disk().kind(folder).map_err(removing())?.is_some() {
+                world.disk().sync_folder(folder).map_err(removing())?;
+            }
+        }
         Ok(Takes::Effect)
     }
 }
