@@ -110,12 +110,6 @@ pub struct Watchdog {
     pub stuck_after_s: u64,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("reading {path}; a device gets its file from `muster-agent join URL --token T`")]
@@ -135,26 +129,6 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// One that names nothing yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            server: String::new(),
-            project: String::new(),
-            device: String::new(),
-            token: String::new(),
-            token_file: None,
-            ca: None,
-            folder: folder_default(),
-            policy: Policy::default(),
-            health: Health::default(),
-            limits: Limits::default(),
-            watchdog: None,
-            restart: Vec::new(),
-            components: BTreeMap::new(),
-        }
-    }
-
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = read_text(path)?;
         let mut config = Self::parse(&text).map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })?;
@@ -206,21 +180,6 @@ impl Config {
         self.components.iter().try_for_each(|(name, component)| component.check(name))
     }
 
-    /// Only its owner may read it: it holds the device's token.
-    pub fn write(&self, path: &Path) -> Result<(), ConfigError> {
-        let failed = |source| ConfigError::Write { path: path.to_owned(), source };
-        let text = toml::to_string_pretty(self).expect("the file's parts are all TOML can say");
-        let disk: &dyn disk::Disk = &RealDisk;
-        disk.make_folder(disk::folder_of(path)).map_err(failed)?;
-        let beside = disk::beside(path);
-        disk.remove(&beside).map_err(failed)?;
-        disk.write_at(&beside, 0, b"").map_err(failed)?;
-        disk.set_mode(&beside, 0o600).map_err(failed)?;
-        disk.write_at(&beside, 0, text.as_bytes()).map_err(failed)?;
-        disk.sync(&beside).map_err(failed)?;
-        disk::rename(disk, &beside, path).map_err(failed)
-    }
-
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings {
@@ -251,7 +210,22 @@ impl Config {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, ConfigError> {
+/// Replaces a file that only its owner may read: it holds the device's token.
+pub fn write_secret(path: &Path, text: &str) -> Result<(), ConfigError> {
+    let failed = |source| ConfigError::Write { path: path.to_owned(), source };
+    let disk: &dyn disk::Disk = &RealDisk;
+    disk.make_folder(disk::folder_of(path)).map_err(failed)?;
+    let beside = disk::beside(path);
+    disk.remove(&beside).map_err(failed)?;
+    disk.write_at(&beside, 0, b"").map_err(failed)?;
+    disk.set_mode(&beside, 0o600).map_err(failed)?;
+    disk.write_at(&beside, 0, text.as_bytes()).map_err(failed)?;
+    disk.sync(&beside).map_err(failed)?;
+    disk::rename(disk, &beside, path).map_err(failed)
+}
+
+/// All of a file that people wrote.
+pub fn read_text(path: &Path) -> Result<String, ConfigError> {
     let bytes = disk::read(&RealDisk, path, FILE_BYTES_MAX)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     String::from_utf8(bytes)

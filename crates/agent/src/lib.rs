@@ -10,6 +10,7 @@ pub mod disk;
 pub mod hours;
 pub mod install;
 pub mod io;
+pub mod join;
 pub mod judge;
 pub mod keep;
 pub mod machine;
