@@ -39,6 +39,11 @@ const NGINX: Part =
     Part { program: "nginx", packages: &["nginx-light", "nginx"], why: "check-ins are compared with it" };
 const FAKETIME: Part =
     Part { program: "faketime", packages: &["faketime"], why: "the server's clock jumps with its library" };
+const FW_PRINTENV: Part = Part {
+    program: "fw_printenv",
+    packages: &["libubootenv-tool"],
+    why: "U-Boot's environment is compared with the agent's",
+};
 const RAUC: Part = Part { program: "rauc", packages: &["rauc"], why: "the agent installs bundles with its service" };
 const SQUASHFS: Part =
     Part { program: "mksquashfs", packages: &["squashfs-tools"], why: "a RAUC bundle is a squashfs file system" };
@@ -57,12 +62,13 @@ const GRUB: Part =
 const STRIP: Part = Part { program: "strip", packages: &["binutils"], why: "test machines hold no debug information" };
 const PYTHON: Part = Part { program: "python3", packages: &["python3"], why: "the API fuzzer runs on it" };
 
-const FOR_TESTS: [&Part; 14] = [
+const FOR_TESTS: [&Part; 15] = [
     &SWUPDATE,
     &CPIO,
     &OPENSSL,
     &CURL,
     &FAKETIME,
+    &FW_PRINTENV,
     &RAUC,
     &SQUASHFS,
     &BUS,

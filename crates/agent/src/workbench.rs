@@ -95,6 +95,9 @@ impl Disk for CutDisk {
     fn set_owner(&self, path: &Path, user: u32, group: u32) -> io::Result<()> {
         self.spend()?.set_owner(path, user, group)
     }
+    fn modified(&self, path: &Path) -> io::Result<Timestamp> {
+        RealDisk.modified(path)
+    }
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         RealDisk.free_bytes(path)
     }
