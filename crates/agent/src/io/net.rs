@@ -2,6 +2,9 @@
 //!
 //! Who else answers – a captive portal, a proxy's error page – is taken for nobody: answers carry `Muster-Protocol`.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
