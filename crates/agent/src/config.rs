@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::install::Installer;
 use crate::io::net::is_address;
+use crate::io::session::SessionRules;
 use crate::judge::{Check, Policy, Rules};
 use crate::{Settings, disk, io::disk::RealDisk};
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub health: Health,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub sessions: SessionRules,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<Watchdog>,
     /// Words of the command that restarts the machine; empty: systemctl reboot, or reboot.
@@ -176,6 +179,9 @@ impl Config {
         }
         if self.limits.download_bytes_per_s == Some(0) {
             return Err("`limits`: download_bytes_per_s = 0 would never fetch anything; leave it out".into());
+        }
+        if let Some(problem) = self.sessions.problem() {
+            return Err(problem);
         }
         self.components.iter().try_for_each(|(name, component)| component.check(name))
     }
