@@ -67,6 +67,20 @@ pub fn read(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Vec<u8
     Ok(bytes)
 }
 
+/// The first bytes of a file, whatever its size is said to be: files in `/proc` say 0.
+pub fn read_start(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; bytes_max];
+    let mut filled = 0;
+    while filled < bytes_max {
+        match disk.read_at(path, filled as u64, &mut bytes[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
 /// Replaces a file so that at any moment the old or the new one is there, whole: write beside it, sync, read back,
 /// rename, sync the folder.
 ///

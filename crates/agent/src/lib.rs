@@ -4,6 +4,7 @@
 //! lines. Disk, network, clock and power are parameters (`world`): real ones in `io`, virtual ones in the simulator.
 
 pub mod agent;
+pub mod attributes;
 pub mod boot;
 pub mod disk;
 pub mod install;
