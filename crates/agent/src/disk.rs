@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     File,
@@ -13,6 +15,15 @@ pub enum Kind {
     Link,
     /// A block device: its size is fixed.
     Device,
+}
+
+/// Who may do what with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permissions {
+    /// The lowest twelve bits of Unix.
+    pub mode: u32,
+    pub user: u32,
+    pub group: u32,
 }
 
 /// The real file system, and the simulator's.
@@ -40,6 +51,8 @@ pub trait Disk: Send + Sync {
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
     fn make_link(&self, target: &Path, link: &Path) -> io::Result<()>;
     fn read_link(&self, link: &Path) -> io::Result<PathBuf>;
+    /// Of a file; links are followed.
+    fn permissions(&self, path: &Path) -> io::Result<Permissions>;
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
     fn set_owner(&self, path: &Path, user: u32, group: u32) -> io::Result<()>;
     /// Bytes that can still be written in the file system of this path.

@@ -6,12 +6,15 @@
 pub mod agent;
 pub mod attributes;
 pub mod boot;
+pub mod commands;
+pub mod configuration;
 pub mod disk;
 pub mod install;
 pub mod io;
 pub mod keep;
 pub mod machine;
 pub mod queue;
+pub mod redact;
 pub mod state;
 pub mod version;
 pub mod world;
