@@ -10,7 +10,7 @@ use muster_vocab::{Sha256, Timestamp};
 use muster_wire::agent::{Artifact, Component};
 use tempfile::TempDir;
 
-use crate::disk::{Disk, Kind};
+use crate::disk::{Disk, Kind, Permissions};
 use crate::install::{InstallError, Installer, Job};
 use crate::io::disk::RealDisk;
 use crate::io::program::run;
@@ -85,6 +85,9 @@ impl Disk for CutDisk {
     }
     fn read_link(&self, link: &Path) -> io::Result<PathBuf> {
         RealDisk.read_link(link)
+    }
+    fn permissions(&self, path: &Path) -> io::Result<Permissions> {
+        RealDisk.permissions(path)
     }
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         self.spend()?.set_mode(path, mode)
