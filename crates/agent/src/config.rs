@@ -1,6 +1,7 @@
 //! What is in the agent's file? One TOML file, `/etc/muster/agent.toml`; docs/agent.md has all of it with examples.
 
 mod component;
+mod orders;
 #[cfg(test)]
 mod tests;
 
@@ -13,11 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::install::Installer;
 use crate::io::net::is_address;
-use crate::io::session::SessionRules;
 use crate::judge::{Check, Policy, Rules};
 use crate::{Settings, disk, io::disk::RealDisk};
 
 use component::Component;
+use orders::{Commands, ConfigurationRules};
 
 pub const PATH: &str = "/etc/muster/agent.toml";
 /// A file that is larger isn't one that people wrote.
@@ -48,7 +49,9 @@ pub struct Config {
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]
-    pub sessions: SessionRules,
+    pub commands: Commands,
+    #[serde(default)]
+    pub configuration: ConfigurationRules,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<Watchdog>,
     /// Words of the command that restarts the machine; empty: systemctl reboot, or reboot.
@@ -180,9 +183,8 @@ impl Config {
         if self.limits.download_bytes_per_s == Some(0) {
             return Err("`limits`: download_bytes_per_s = 0 would never fetch anything; leave it out".into());
         }
-        if let Some(problem) = self.sessions.problem() {
-            return Err(problem);
-        }
+        self.commands.check()?;
+        self.configuration.check()?;
         self.components.iter().try_for_each(|(name, component)| component.check(name))
     }
 

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use muster_wire::agent::SessionKind;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde::{Deserialize, Serialize};
 
 use end::{End, is_nothing};
 use frames::{Frame, Frames};
@@ -32,8 +31,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 const LINGER: Duration = Duration::from_secs(5);
 
 /// What this device allows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRules {
     /// May an operator have a shell?
     pub shell: bool,
@@ -85,13 +83,17 @@ impl SessionRules {
     pub fn check(&self, kind: &SessionKind) -> Result<(), SessionError> {
         match kind {
             SessionKind::Shell if self.shell && !self.shell_command.is_empty() => Ok(()),
-            SessionKind::Shell => Err(SessionError::Refused("this device allows no shells (shell = true does)".into())),
+            SessionKind::Shell => Err(SessionError::Refused(
+                "this device allows no shells (`shell = true` under [commands] in its file does)".into(),
+            )),
             SessionKind::Forward { host, port } => {
                 let wanted = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
                 if self.forward.contains(&wanted) {
                     return Ok(());
                 }
-                Err(SessionError::Refused(format!("this device allows no connections to {wanted} (see `forward`)")))
+                Err(SessionError::Refused(format!(
+                    "this device allows no connections to {wanted} (see `forward` under [commands] in its file)"
+                )))
             }
         }
     }
@@ -99,10 +101,10 @@ impl SessionRules {
     /// Words for the agent's file.
     pub fn problem(&self) -> Option<String> {
         if self.seconds_max == 0 || self.idle_s == 0 {
-            return Some("`sessions`: seconds_max and idle_s are at least 1".into());
+            return Some("session_seconds_max and session_idle_s are at least 1".into());
         }
         let bad = self.forward.iter().find(|to| !matches!(line::split(to, 0), Ok((host, 1..)) if !host.is_empty()))?;
-        Some(format!("`sessions`: {bad:?} in forward is not of the form host:port"))
+        Some(format!("{bad:?} in forward is not of the form host:port"))
     }
 }
 
