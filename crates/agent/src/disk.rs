@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use muster_vocab::Timestamp;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Read at a time.
@@ -19,6 +20,15 @@ pub enum Kind {
     Link,
     /// A block device: its size is fixed.
     Device,
+}
+
+/// Who may do what with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permissions {
+    /// The lowest twelve bits of Unix.
+    pub mode: u32,
+    pub user: u32,
+    pub group: u32,
 }
 
 /// The real file system, and the simulator's.
@@ -46,6 +56,8 @@ pub trait Disk: Send + Sync {
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
     fn make_link(&self, target: &Path, link: &Path) -> io::Result<()>;
     fn read_link(&self, link: &Path) -> io::Result<PathBuf>;
+    /// Of a file; links are followed.
+    fn permissions(&self, path: &Path) -> io::Result<Permissions>;
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
     fn set_owner(&self, path: &Path, user: u32, group: u32) -> io::Result<()>;
     /// When the content was written last, by the wall clock.
@@ -66,6 +78,20 @@ pub fn read(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Vec<u8
     let mut bytes = vec![0; size];
     let mut filled = 0;
     while filled < size {
+        match disk.read_at(path, filled as u64, &mut bytes[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// The first bytes of a file, whatever its size is said to be: files in `/proc` say 0.
+pub fn read_start(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; bytes_max];
+    let mut filled = 0;
+    while filled < bytes_max {
         match disk.read_at(path, filled as u64, &mut bytes[filled..])? {
             0 => break,
             count => filled += count,

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use muster_agent::disk::{Disk, Kind, folder_of};
+use muster_agent::disk::{Disk, Kind, Permissions, folder_of};
 use muster_vocab::Timestamp;
 use parking_lot::Mutex;
 
@@ -613,6 +613,14 @@ impl Disk for VirtualDisk {
             Some(Node::Link(target)) => Ok(target.clone()),
             Some(_) => Err(io::Error::from(io::ErrorKind::InvalidInput)),
             None => Err(io::Error::from(io::ErrorKind::NotFound)),
+        })
+    }
+
+    /// Owners are not kept: nothing on a virtual board runs as another user.
+    fn permissions(&self, path: &Path) -> io::Result<Permissions> {
+        self.look(|inner| {
+            let id = inner.id(path)?;
+            Ok(Permissions { mode: inner.contents[&id].mode, user: 0, group: 0 })
         })
     }
 
