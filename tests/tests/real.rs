@@ -1,8 +1,8 @@
 //! Programs we did not write, against a real server. They are skipped by `cargo xtask test --fast`.
 
 mod agent_rauc;
-mod boot;
 mod agent_swupdate;
+mod boot;
 mod clock;
 mod schemathesis;
 mod swupdate;

@@ -124,6 +124,9 @@ pub const LONG_POLL_MAX: Duration = Duration::from_secs(50);
 /// Devices waiting for orders at once: each costs a connection, so that they also get at most half of the process's
 /// file descriptors. Beyond, they poll.
 pub const LONG_POLLS_MAX: usize = 20_000;
+/// Waiting devices whose orders time alone changes are worked out again at this rate: a window that opens for
+/// `LONG_POLLS_MAX` devices keeps the writer busy for some seconds, and its queue never fills.
+pub const TURNS_PER_S_MAX: usize = 5000;
 /// Seconds until a device that may wait asks again: enough for its reports to go first.
 pub const LONG_POLL_PAUSE_S: u32 = 1;
 /// Devices whose wait ends because the server stops come back within this many seconds, each at its own moment.

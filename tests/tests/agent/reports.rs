@@ -50,6 +50,20 @@ fn a_batch_that_is_repeated_counts_once() {
 }
 
 #[test]
+fn a_batch_sent_twice_at_the_same_time_counts_once() {
+    let (server, _, device) = start();
+    let id = fetched(&server, &device, "1", &json!({}));
+    let sent = [said(id, "accepted"), said(id, "downloading")];
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(|| device.report(1, &sent).expect(200))).collect();
+        for one in all {
+            assert_eq!(one.join().unwrap().at("/through"), json!(2));
+        }
+    });
+    assert_eq!(texts(&server, id), ["fetched the deployment", "accepted it", "downloads"]);
+}
+
+#[test]
 fn reports_out_of_order_are_put_in_order_and_late_ones_change_nothing() {
     let (server, _, device) = start();
     let id = fetched(&server, &device, "1", &json!({}));
