@@ -131,8 +131,10 @@ pub const TURNS_PER_S_MAX: usize = 5000;
 pub const LONG_POLL_PAUSE_S: u32 = 1;
 /// Devices whose wait ends because the server stops come back within this many seconds, each at its own moment.
 pub const RESTART_SPREAD_S: u32 = 30;
-/// Reports of one batch: with 4 KiB of log each they fill `DEVICE_BODY_BYTES_MAX`. A longer queue goes in several.
+/// Reports of one batch: a longer queue goes in several, so that no transaction holds up the others.
 pub const REPORTS_PER_BATCH_MAX: usize = 64;
+/// A batch in bytes: one command's 64 KiB of output, which JSON may write six times as long, has room beside others.
+pub const REPORTS_BYTES_MAX: usize = 1024 * 1024;
 /// A queue's name is a number or a UUID.
 pub const QUEUE_NAME_CHARS_MAX: usize = 64;
 /// One per site or batch is many; more is a program that forgets to delete.
