@@ -92,12 +92,11 @@ impl Disk {
         copy(system, &disk, span_of(slot))
     }
 
-    /// Whether a slot holds exactly this system. The machine must be off.
-    pub fn slot_holds(&self, slot: Slot, system: &Path) -> anyhow::Result<bool> {
-        let system = fs::read(system)?;
-        let mut held = vec![0; system.len()];
+    /// The first bytes of a slot.
+    pub fn slot(&self, slot: Slot, bytes: usize) -> anyhow::Result<Vec<u8>> {
+        let mut held = vec![0; bytes];
         File::open(&self.path)?.read_exact_at(&mut held, span_of(slot).begins_at)?;
-        Ok(held == system)
+        Ok(held)
     }
 
     fn find_memory(&self) -> anyhow::Result<(File, u64)> {

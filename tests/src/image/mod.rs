@@ -27,7 +27,7 @@ use anyhow::{Context, ensure};
 pub use disk::Disk;
 pub use grub::{Memory, Slot};
 pub use ingredients::Ingredients;
-pub use system::{Fault, System, program};
+pub use system::{Fault, System, write_program};
 pub use vm::Vm;
 
 /// Runs a program to its end; what it said is part of the error.

@@ -93,10 +93,10 @@ impl System {
             symlink("busybox", root.join("bin").join(applet))?;
         }
         let init = if self.fault == Fault::Init { b"#!/bin/busybox sh\nexit 1\n" } else { INIT };
-        program(&root.join("sbin/init"), init)?;
-        program(&root.join("sbin/reboot"), REBOOT)?;
+        write_program(&root.join("sbin/init"), init)?;
+        write_program(&root.join("sbin/reboot"), REBOOT)?;
         match (&self.agent, self.fault) {
-            (_, Fault::Agent) => program(&root.join(AGENT), b"#!/bin/busybox sh\nexit 1\n"),
+            (_, Fault::Agent) => write_program(&root.join(AGENT), b"#!/bin/busybox sh\nexit 1\n"),
             (Some(agent), _) => install(agent, root),
             (None, _) => Ok(()),
         }
@@ -135,7 +135,7 @@ fn install(agent: &Path, root: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes a file that can be run.
-pub fn program(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+pub fn write_program(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     fs::write(path, content)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     Ok(())

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::disk::Disk;
+use super::grub::Slot;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 const MEMORY_MIB: &str = "256";
@@ -83,6 +84,15 @@ impl Vm {
     pub fn disk(&self) -> &Disk {
         assert!(self.life.is_none(), "a running machine's disk is its own");
         &self.disk
+    }
+
+    /// The first bytes of a slot as they are on the disk, also while the machine runs.
+    ///
+    /// # Panics
+    /// If the disk's file can't be read.
+    #[must_use]
+    pub fn slot(&self, slot: Slot, bytes: usize) -> Vec<u8> {
+        self.disk.slot(slot, bytes).expect("the disk's file is there")
     }
 
     /// Waits until the console says a line with this text, later than the one waited for before. Answers the line.

@@ -1,7 +1,7 @@
 //! The server's part in a board's world: it orders updates, and knows only what it was told.
 //!
 //! What becomes of an action is decided by `muster_domain::action`, as on a real server; which reports count is decided
-//! by their numbers. On the way messages may be lost, repeated or answered by somebody else.
+//! by their numbers.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::image::Image;
-use crate::chance::Chance;
 
 /// The poll interval that the depot gives.
 const POLL_S: u32 = 30;
@@ -33,21 +32,11 @@ pub struct Order {
     pub lies_about_digest: bool,
 }
 
-/// What goes wrong between board and depot.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Weather {
-    /// Share of exchanges that don't reach the depot.
-    pub lost: f64,
-    /// Share of exchanges that are carried out and whose answer is lost.
-    pub answer_lost: f64,
-    /// Share of exchanges that arrive twice.
-    pub doubled: f64,
-    /// Share of exchanges answered by a captive portal.
-    pub portal: f64,
-    /// Share of exchanges that meet a server which restarts.
-    pub restarting: f64,
-    /// Share of old reports that arrive once more, late.
-    pub replayed: f64,
+impl Order {
+    #[must_use]
+    pub fn component(&self, name: &str) -> Option<&Image> {
+        self.components.iter().find(|(component, _)| component == name).map(|(_, image)| image)
+    }
 }
 
 #[derive(Debug)]
@@ -70,11 +59,6 @@ struct Inner {
     /// The last number taken of each queue.
     queues: BTreeMap<String, u64>,
     told: Vec<Told>,
-    weather: Weather,
-    chance: Chance,
-    is_off: bool,
-    is_deaf: bool,
-    old: Option<Vec<u8>>,
     now: Timestamp,
 }
 
@@ -83,18 +67,8 @@ pub struct Depot(Mutex<Inner>);
 
 impl Depot {
     #[must_use]
-    pub fn new(seed: u64, now: Timestamp) -> Self {
-        Self(Mutex::new(Inner {
-            placed: Vec::new(),
-            queues: BTreeMap::new(),
-            told: Vec::new(),
-            weather: Weather::default(),
-            chance: Chance::keyed(seed, &[0x000d_e907]),
-            is_off: false,
-            is_deaf: false,
-            old: None,
-            now,
-        }))
+    pub fn new(now: Timestamp) -> Self {
+        Self(Mutex::new(Inner { placed: Vec::new(), queues: BTreeMap::new(), told: Vec::new(), now }))
     }
 
     pub fn place(&self, order: Order) -> ActionId {
@@ -108,17 +82,6 @@ impl Depot {
     pub fn cancel(&self, id: ActionId) {
         let mut inner = self.0.lock();
         inner.advance(id, Input::Cancel(EndReason::Operator(String::new())));
-    }
-
-    pub fn set_weather(&self, weather: Weather) {
-        self.0.lock().weather = weather;
-    }
-
-    /// The board has no power, or a system that reaches nobody.
-    pub fn cut_off(&self, is_off: bool, is_deaf: bool) {
-        let mut inner = self.0.lock();
-        inner.is_off = is_off;
-        inner.is_deaf = is_deaf;
     }
 
     pub fn pass(&self, time: Duration) {
@@ -220,7 +183,7 @@ impl Inner {
         self.advance(id, Input::Fetch { skip: false });
         let Some(placed) = self.open().filter(|placed| placed.action.id == id) else { return refused(404) };
         let artifact = |image: &Image| wire::Artifact {
-            file_name: format!("{}.img", image.version),
+            file_name: format!("{}.{}", image.version, if image.is_archive { "tar" } else { "img" }),
             size: image.bytes.len() as u64,
             digest: match placed.order.lies_about_digest {
                 true => muster_vocab::Sha256([7; 32]),
@@ -280,16 +243,6 @@ impl Inner {
         self.advance(said.action, input);
         self.told.push(Told { action: said.action, state: said.state, messages: said.messages });
     }
-
-    fn unreachable(&mut self) -> Option<NetError> {
-        if self.is_off || self.is_deaf || self.chance.happens(self.weather.lost) {
-            return Some(NetError::Unreachable("nobody answered".into()));
-        }
-        if self.chance.happens(self.weather.restarting) {
-            return Some(NetError::Refused { status: 503, detail: "starting".into() });
-        }
-        None
-    }
 }
 
 fn answered(message: &impl Serialize) -> Reply {
@@ -302,35 +255,7 @@ fn refused(status: u16) -> Reply {
 
 impl Net for Depot {
     fn call(&self, call: &Call<'_>) -> Result<Reply, NetError> {
-        let mut inner = self.0.lock();
-        if let Some(failed) = inner.unreachable() {
-            return Err(failed);
-        }
-        if inner.weather.portal > 0.0 && {
-            let share = inner.weather.portal;
-            inner.chance.happens(share)
-        } {
-            return Ok(Reply { status: 200, body: b"<html>Welcome to our free Wi-Fi</html>".to_vec() });
-        }
-        let Weather { answer_lost, doubled, replayed, .. } = inner.weather;
-        if call.method == "POST" {
-            if inner.chance.happens(replayed)
-                && let Some(old) = inner.old.clone()
-            {
-                inner.reports(&old);
-            }
-            if inner.chance.happens(0.5) {
-                inner.old = call.body.map(<[u8]>::to_vec);
-            }
-        }
-        let mut reply = inner.answer(call);
-        if inner.chance.happens(doubled) {
-            reply = inner.answer(call);
-        }
-        if inner.chance.happens(answer_lost) {
-            return Err(NetError::Unreachable("the answer was lost".into()));
-        }
-        Ok(reply)
+        Ok(self.0.lock().answer(call))
     }
 
     fn fetch(
@@ -340,10 +265,7 @@ impl Net for Depot {
         taken: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<u64, NetError> {
         let piece = {
-            let mut inner = self.0.lock();
-            if let Some(failed) = inner.unreachable() {
-                return Err(failed);
-            }
+            let inner = self.0.lock();
             let digest = path.strip_prefix("/device/v1/artifacts/").unwrap_or_default();
             let mut images = inner.placed.iter().flat_map(|placed| &placed.order.components);
             let Some((_, image)) = images.find(|(_, image)| image.digest.hex() == digest) else {
@@ -353,17 +275,9 @@ impl Net for Depot {
             let end = usize::try_from(range.0 + range.1).unwrap_or(usize::MAX).min(image.bytes.len());
             image.bytes[start..end].to_vec()
         };
-        let mut sent = 0;
         for packet in piece.chunks(PACKET_BYTES) {
-            let mut inner = self.0.lock();
-            let share = inner.weather.lost;
-            if inner.is_off || inner.chance.happens(share) {
-                return Err(NetError::Unreachable("the connection broke".into()));
-            }
-            drop(inner);
             taken(packet).map_err(NetError::Disk)?;
-            sent += packet.len() as u64;
         }
-        Ok(sent)
+        Ok(piece.len() as u64)
     }
 }

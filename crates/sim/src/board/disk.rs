@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use muster_agent::disk::{Disk, Kind, folder_of};
 use muster_vocab::Timestamp;
@@ -29,8 +30,11 @@ type Names = BTreeMap<PathBuf, Node>;
 
 #[derive(Debug, Clone, Default)]
 struct Content {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
+    /// Shared with `durable` until the next write.
+    seen: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
+    /// Of a device; beyond what was written it reads as zeros.
+    device_bytes: Option<usize>,
     /// Since the last sync, in order.
     pending: Vec<Change>,
     mode: u32,
@@ -92,23 +96,28 @@ fn power_is_off() -> io::Error {
 }
 
 impl VirtualDisk {
-    /// Lays out a block device with this content, durably.
-    pub fn add_device(&self, path: &str, bytes: Vec<u8>) {
-        self.add(path, bytes, true);
+    /// Lays out a block device of this size that begins with these bytes, durably.
+    pub fn add_device(&self, path: &str, bytes: Vec<u8>, size: usize) {
+        self.add(path, bytes, Some(size));
     }
 
     pub fn add_file(&self, path: &str, bytes: Vec<u8>) {
-        self.add(path, bytes, false);
+        self.add(path, bytes, None);
     }
 
-    fn add(&self, path: &str, bytes: Vec<u8>, is_device: bool) {
+    pub fn add_folder(&self, path: &str) {
         let mut inner = self.0.lock();
-        let id = inner.content(bytes);
-        for folder in Path::new(path).ancestors().skip(1) {
+        for folder in Path::new(path).ancestors() {
             inner.seen.insert(folder.to_owned(), Node::Folder);
             inner.durable.insert(folder.to_owned(), Node::Folder);
         }
-        let node = if is_device { Node::Device(id) } else { Node::File(id) };
+    }
+
+    fn add(&self, path: &str, bytes: Vec<u8>, device_bytes: Option<usize>) {
+        self.add_folder(&folder_of(Path::new(path)).to_string_lossy());
+        let mut inner = self.0.lock();
+        let id = inner.content(bytes, device_bytes);
+        let node = if device_bytes.is_some() { Node::Device(id) } else { Node::File(id) };
         inner.seen.insert(path.into(), node.clone());
         inner.durable.insert(path.into(), node);
     }
@@ -181,8 +190,8 @@ impl VirtualDisk {
         }
         let at = usize::try_from(chance.below(content.seen.len() as u64)).unwrap_or(0);
         let bit = 1 << chance.below(8);
-        content.seen[at] ^= bit;
-        if let Some(byte) = content.durable.get_mut(at) {
+        Arc::make_mut(&mut content.seen)[at] ^= bit;
+        if let Some(byte) = Arc::make_mut(&mut content.durable).get_mut(at) {
             *byte ^= bit;
         }
         true
@@ -192,8 +201,16 @@ impl VirtualDisk {
     pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
         let inner = self.0.lock();
         match inner.seen.get(path)? {
-            Node::File(id) | Node::Device(id) => Some(inner.contents[id].seen.clone()),
+            Node::File(id) | Node::Device(id) => Some(inner.contents[id].seen.to_vec()),
             Node::Folder | Node::Link(_) => None,
+        }
+    }
+
+    /// Where a link leads.
+    pub fn linked(&self, link: &Path) -> Option<PathBuf> {
+        match self.0.lock().seen.get(link)? {
+            Node::Link(target) => Some(target.clone()),
+            Node::File(_) | Node::Device(_) | Node::Folder => None,
         }
     }
 
@@ -219,9 +236,11 @@ impl VirtualDisk {
 }
 
 impl Inner {
-    fn content(&mut self, bytes: Vec<u8>) -> u64 {
+    fn content(&mut self, bytes: Vec<u8>, device_bytes: Option<usize>) -> u64 {
         self.next += 1;
-        let content = Content { seen: bytes.clone(), durable: bytes, pending: Vec::new(), mode: 0o644 };
+        let bytes = Arc::new(bytes);
+        let content =
+            Content { seen: Arc::clone(&bytes), durable: bytes, device_bytes, pending: Vec::new(), mode: 0o644 };
         self.contents.insert(self.next, content);
         self.next
     }
@@ -306,12 +325,14 @@ impl Content {
             Loss::Torn { .. } => chance.happens(0.7),
         };
         match change {
-            Change::Size(size) if kept => self.durable.resize(*size, 0),
-            Change::Write { offset, bytes } if loss == Loss::Nothing => put(&mut self.durable, *offset, bytes),
+            Change::Size(size) if kept => Arc::make_mut(&mut self.durable).resize(*size, 0),
+            Change::Write { offset, bytes } if loss == Loss::Nothing => {
+                put(Arc::make_mut(&mut self.durable), *offset, bytes)
+            }
             Change::Write { offset, bytes } if kept => {
                 for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
                     if chance.happens(0.8) {
-                        put(&mut self.durable, offset + index * SECTOR_BYTES, sector);
+                        put(Arc::make_mut(&mut self.durable), offset + index * SECTOR_BYTES, sector);
                     }
                 }
             }
@@ -359,16 +380,22 @@ impl Disk for VirtualDisk {
     }
 
     fn size(&self, path: &Path) -> io::Result<u64> {
-        self.look(|inner| Ok(inner.contents[&inner.id(path)?].seen.len() as u64))
+        self.look(|inner| {
+            let content = &inner.contents[&inner.id(path)?];
+            Ok(content.device_bytes.unwrap_or(content.seen.len()) as u64)
+        })
     }
 
     fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.look(|inner| {
-            let content = &inner.contents[&inner.id(path)?].seen;
-            let rest = content.get(at(offset)..).unwrap_or_default();
+            let content = &inner.contents[&inner.id(path)?];
+            let rest = content.seen.get(at(offset)..).unwrap_or_default();
             let count = rest.len().min(buffer.len());
             buffer[..count].copy_from_slice(&rest[..count]);
-            Ok(count)
+            let Some(size) = content.device_bytes else { return Ok(count) };
+            let all = size.saturating_sub(at(offset)).min(buffer.len());
+            buffer[count..all].fill(0);
+            Ok(all)
         })
     }
 
@@ -383,16 +410,16 @@ impl Disk for VirtualDisk {
                 if !matches!(inner.seen.get(folder_of(&path)), Some(Node::Folder)) {
                     return Err(io::Error::from(io::ErrorKind::NotFound));
                 }
-                let id = inner.content(Vec::new());
+                let id = inner.content(Vec::new(), None);
                 inner.rename_all(folder_of(&path), vec![(path.clone(), Some(Node::File(id)))]);
             }
             let (id, is_lost) = (inner.id(&path)?, inner.lies());
             let content = inner.contents.get_mut(&id).expect("a name's content exists");
-            if is_device && at(offset) + bytes.len() > content.seen.len() {
+            if content.device_bytes.is_some_and(|size| at(offset) + bytes.len() > size) {
                 return Err(io::Error::from(io::ErrorKind::StorageFull));
             }
             if !is_lost {
-                put(&mut content.seen, at(offset), bytes);
+                put(Arc::make_mut(&mut content.seen), at(offset), bytes);
                 content.pending.push(Change::Write { offset: at(offset), bytes: bytes.to_vec() });
             }
             Ok(())
@@ -403,7 +430,7 @@ impl Disk for VirtualDisk {
         self.change(|inner| {
             let id = inner.id(path)?;
             let content = inner.contents.get_mut(&id).expect("a name's content exists");
-            content.seen.resize(at(bytes), 0);
+            Arc::make_mut(&mut content.seen).resize(at(bytes), 0);
             content.pending.push(Change::Size(at(bytes)));
             Ok(())
         })

@@ -5,11 +5,14 @@
 
 pub mod case;
 pub mod depot;
+pub mod device;
 pub mod disk;
 pub mod image;
 pub mod machine;
 pub mod power;
+pub mod rough;
 pub mod schedule;
 
-pub use case::{Board, Failure};
+pub use case::{Case, Failure};
+pub use device::Board;
 pub use disk::{Cut, Loss, VirtualDisk};
