@@ -213,7 +213,7 @@ fn a_machine_survives_a_power_cut_while_it_updates_and_leaves_a_release_that_can
     vm.wait_for("now: no update", PATIENCE);
     let (_, said) = end_of(admin, &rollout, "failed");
     assert!(said.contains("the new version does not run; the device started the one before"), "{said}");
-    assert_eq!(admin.get(&format!("/devices/{NAME}")).expect(200).at("/installed"), json!("box@2.0"));
+    assert_eq!(admin.get(&format!("/devices/{NAME}")).expect(200).at("/release"), json!("box@2.0"));
     vm.kill();
     let third = fs::read(&third).unwrap();
     assert!(vm.slot(Slot::A, third.len()) == third, "3.0 was tried before it was whole");
