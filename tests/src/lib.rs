@@ -7,6 +7,7 @@ pub mod events;
 pub mod exchange;
 pub mod field;
 pub mod image;
+pub mod machine;
 pub mod operator;
 pub mod part;
 pub mod rauc;

@@ -3,6 +3,7 @@
 mod agent_rauc;
 mod agent_swupdate;
 mod boot;
+mod bootloaders;
 mod clock;
 mod schemathesis;
 mod swupdate;

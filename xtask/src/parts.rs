@@ -39,6 +39,11 @@ const NGINX: Part =
     Part { program: "nginx", packages: &["nginx-light", "nginx"], why: "check-ins are compared with it" };
 const FAKETIME: Part =
     Part { program: "faketime", packages: &["faketime"], why: "the server's clock jumps with its library" };
+const FW_PRINTENV: Part = Part {
+    program: "fw_printenv",
+    packages: &["libubootenv-tool"],
+    why: "U-Boot's environment is compared with the agent's",
+};
 const RAUC: Part = Part { program: "rauc", packages: &["rauc"], why: "the agent installs bundles with its service" };
 const SQUASHFS: Part =
     Part { program: "mksquashfs", packages: &["squashfs-tools"], why: "a RAUC bundle is a squashfs file system" };
@@ -57,12 +62,13 @@ const GRUB: Part =
 const STRIP: Part = Part { program: "strip", packages: &["binutils"], why: "test machines hold no debug information" };
 const PYTHON: Part = Part { program: "python3", packages: &["python3"], why: "the API fuzzer runs on it" };
 
-const FOR_TESTS: [&Part; 14] = [
+const FOR_TESTS: [&Part; 15] = [
     &SWUPDATE,
     &CPIO,
     &OPENSSL,
     &CURL,
     &FAKETIME,
+    &FW_PRINTENV,
     &RAUC,
     &SQUASHFS,
     &BUS,
@@ -73,6 +79,12 @@ const FOR_TESTS: [&Part; 14] = [
     &GRUB,
     &STRIP,
 ];
+
+const TIME: Part = Part { program: "time", packages: &["time"], why: "what programs use is measured with it" };
+const ZSTD: Part = Part { program: "zstd", packages: &["zstd"], why: "deltas are compared with whole files" };
+const XDELTA3: Part = Part { program: "xdelta3", packages: &["xdelta3"], why: "deltas are compared with it" };
+const BSDIFF: Part = Part { program: "bsdiff", packages: &["bsdiff"], why: "deltas are compared with it" };
+const NPM: Part = Part { program: "npm", packages: &["npm"], why: "a version of a real program is fetched with it" };
 
 /// Installs what the tests run where it is missing: programs on the search path, what machines are made of, and the
 /// API fuzzer.
@@ -87,6 +99,24 @@ pub fn for_tests() -> anyhow::Result<()> {
 /// The `nginx` that check-ins are compared with.
 pub fn nginx() -> anyhow::Result<PathBuf> {
     install(&NGINX)
+}
+
+/// What deltas are compared with; gives the `time` that measures them all.
+pub fn for_deltas() -> anyhow::Result<PathBuf> {
+    for part in [&ZSTD, &XDELTA3, &BSDIFF] {
+        install(part)?;
+    }
+    install(&TIME)
+}
+
+/// The client of npm's packages.
+pub fn npm() -> anyhow::Result<PathBuf> {
+    install(&NPM)
+}
+
+/// The interpreter that brings pip, the client of PyPI's packages.
+pub fn python() -> anyhow::Result<PathBuf> {
+    install(&PYTHON)
 }
 
 /// The folder with PostgreSQL's programs (`initdb`, `postgres`, `pgbench`), which Debian keeps off the search path.

@@ -1,16 +1,22 @@
 //! What is in the agent's file? One TOML file, `/etc/muster/agent.toml`; docs/agent.md has all of it with examples.
 
+mod component;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use muster_vocab::nearest::nearest;
 use serde::{Deserialize, Serialize};
 
-use crate::agent::incoming;
-use crate::boot::{Bootloader, grub::Grub, plain::Plain, uboot};
-use crate::install::{Installer, rauc::Rauc, slots::Slots};
+use crate::install::Installer;
+use crate::io::net::is_address;
 use crate::judge::{Check, Policy, Rules};
 use crate::{Settings, disk, io::disk::RealDisk};
+
+use component::Component;
 
 pub const PATH: &str = "/etc/muster/agent.toml";
 /// A file that is larger isn't one that people wrote.
@@ -24,7 +30,11 @@ pub struct Config {
     pub project: String,
     pub device: String,
     /// The device's own; `muster-agent join` writes it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub token: String,
+    /// Has the token instead, so that this file may be read by anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
     /// PEM; only certificates from it are trusted then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
@@ -86,57 +96,18 @@ impl Default for Limits {
     }
 }
 
+fn stuck_after_default() -> u64 {
+    7200
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Watchdog {
     /// Such as `/dev/watchdog`.
     pub device: PathBuf,
-}
-
-/// How one component is installed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "installer", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Component {
-    Slots {
-        a: PathBuf,
-        b: PathBuf,
-        bootloader: BootloaderConfig,
-    },
-    Rauc {
-        #[serde(default = "bus_default")]
-        socket: PathBuf,
-        #[serde(default = "install_timeout_default")]
-        timeout_s: u64,
-        #[serde(default)]
-        keeps_bundle: bool,
-    },
-}
-
-fn bus_default() -> PathBuf {
-    PathBuf::from("/run/dbus/system_bus_socket")
-}
-
-fn install_timeout_default() -> u64 {
-    3600
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum BootloaderConfig {
-    /// A file that the board's boot script reads.
-    Plain { file: PathBuf },
-    /// GRUB's environment block.
-    Grub { block: PathBuf },
-    /// U-Boot's environment in two copies.
-    Uboot { copies: [UbootCopy; 2], bytes: usize },
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UbootCopy {
-    pub path: PathBuf,
-    #[serde(default)]
-    pub offset: u64,
+    /// It is fed no more when the agent's loop hasn't come round for this long: more than any installation takes.
+    #[serde(default = "stuck_after_default")]
+    pub stuck_after_s: u64,
 }
 
 impl Default for Config {
@@ -172,6 +143,7 @@ impl Config {
             project: String::new(),
             device: String::new(),
             token: String::new(),
+            token_file: None,
             ca: None,
             folder: folder_default(),
             policy: Policy::default(),
@@ -184,29 +156,54 @@ impl Config {
     }
 
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let bytes = disk::read(&RealDisk, path, FILE_BYTES_MAX)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let text = String::from_utf8_lossy(&bytes);
-        Self::parse(&text).map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })
+        let text = read_text(path)?;
+        let mut config = Self::parse(&text).map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })?;
+        if let Some(file) = &config.token_file {
+            config.token = read_text(file)?.trim().to_owned();
+            if config.token.is_empty() {
+                return Err(ConfigError::Parse { path: file.clone(), problem: "there is no token in it".into() });
+            }
+        }
+        Ok(config)
     }
 
     /// The message of a refusal says where and what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|bad| bad.to_string())?;
-        for name in ["project", "device", "token"] {
-            let value = match name {
-                "project" => &config.project,
-                "device" => &config.device,
-                _ => &config.token,
-            };
+        let config: Self = toml::from_str(text).map_err(|bad| advise(&bad.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !is_address(&self.server) {
+            return Err(format!("`server` is {:?}; it has the form https://host or https://host:port", self.server));
+        }
+        for (name, value) in [("project", &self.project), ("device", &self.device)] {
             if value.is_empty() {
                 return Err(format!("`{name}` is empty; `muster-agent join` sets it"));
             }
         }
-        if config.health.passes == 0 || config.health.interval_s == 0 || config.health.deadline_s == 0 {
-            return Err("`health`: passes, interval_s and deadline_s are at least 1".into());
+        match (self.token.is_empty(), &self.token_file) {
+            (true, None) => return Err("there is no `token`; `muster-agent join` gets one".into()),
+            (false, Some(_)) => return Err("`token` and `token_file` exclude each other; remove one".into()),
+            (true, Some(_)) | (false, None) => {}
         }
-        Ok(config)
+        if self.folder.is_relative() {
+            return Err(format!("`folder`: {} has to be an absolute path", self.folder.display()));
+        }
+        let Health { deadline_s, interval_s, passes, check_timeout_s, .. } = &self.health;
+        if *passes == 0 || *interval_s == 0 || *deadline_s == 0 || *check_timeout_s == 0 {
+            return Err("`health`: passes, interval_s, deadline_s and check_timeout_s are at least 1".into());
+        }
+        if u64::from(*passes - 1).saturating_mul(*interval_s) >= *deadline_s {
+            return Err(format!(
+                "`health`: {passes} passes, {interval_s} s apart, don't fit in deadline_s = {deadline_s}"
+            ));
+        }
+        if self.limits.download_bytes_per_s == Some(0) {
+            return Err("`limits`: download_bytes_per_s = 0 would never fetch anything; leave it out".into());
+        }
+        self.components.iter().try_for_each(|(name, component)| component.check(name))
     }
 
     /// Only its owner may read it: it holds the device's token.
@@ -250,27 +247,27 @@ impl Config {
     #[must_use]
     pub fn installers(&self) -> BTreeMap<String, Box<dyn Installer>> {
         let all = self.components.iter();
-        all.map(|(name, component)| (name.clone(), self.installer(name, component))).collect()
-    }
-
-    fn installer(&self, name: &str, component: &Component) -> Box<dyn Installer> {
-        let folder = incoming(&self.folder).join(name.replace('/', "-"));
-        match component.clone() {
-            Component::Slots { a, b, bootloader } => Box::new(Slots { a, b, bootloader: boot(bootloader) }),
-            Component::Rauc { socket, timeout_s, keeps_bundle } => {
-                Box::new(Rauc { socket, folder, timeout: Duration::from_secs(timeout_s), keeps_bundle })
-            }
-        }
+        all.map(|(name, component)| (name.clone(), component.installer(name, &self.folder))).collect()
     }
 }
 
-fn boot(config: BootloaderConfig) -> Box<dyn Bootloader> {
-    match config {
-        BootloaderConfig::Plain { file } => Box::new(Plain { file }),
-        BootloaderConfig::Grub { block } => Box::new(Grub { block }),
-        BootloaderConfig::Uboot { copies, bytes } => {
-            let copies = copies.map(|UbootCopy { path, offset }| uboot::Copy { path, offset });
-            Box::new(uboot::Uboot { copies, bytes })
-        }
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let bytes = disk::read(&RealDisk, path, FILE_BYTES_MAX)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    String::from_utf8(bytes)
+        .map_err(|_| ConfigError::Parse { path: path.to_owned(), problem: "the file isn't UTF-8".into() })
+}
+
+/// A name that is nearly right is answered with the right one.
+fn advise(problem: &str) -> String {
+    let problem = problem.trim_end();
+    let Some(at) = problem.find("unknown field `").or_else(|| problem.find("unknown variant `")) else {
+        return problem.to_owned();
+    };
+    let mut names = problem[at..].split('`').skip(1).step_by(2);
+    let Some(word) = names.next() else { return problem.to_owned() };
+    match nearest(word, names) {
+        Some(known) => format!("{problem}\ndid you mean `{known}`?"),
+        None => problem.to_owned(),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Judge;
+use crate::hours::{self, Hours};
 use crate::world::{Run, World};
 
 /// Lines of a check's output that go into the report.
@@ -18,6 +19,8 @@ const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 pub struct Policy {
     /// Not below this charge, if there is a battery.
     pub battery_percent_min: Option<u8>,
+    /// In local time; none: at any.
+    pub hours: Vec<Hours>,
     /// Words of a command that says by exit code 0 that it may be installed now: nobody is being treated, no train runs.
     pub confirm: Vec<String>,
 }
@@ -60,6 +63,11 @@ impl Judge for Rules {
             && charge < min
         {
             return Some(format!("the battery is at {charge} %, and {min} % are asked for"));
+        }
+        if !policy.hours.is_empty()
+            && let Some(why) = hours::objection(&policy.hours, hours::local_minute(world))
+        {
+            return Some(why);
         }
         if policy.confirm.is_empty() {
             return None;

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod boot;
 pub mod config;
 pub mod disk;
+pub mod hours;
 pub mod install;
 pub mod io;
 pub mod judge;

@@ -19,8 +19,7 @@ pub fn compare(one: &str, other: &str) -> Ordering {
         let order = match (number(a), number(b)) {
             (Some(a), Some(b)) => a.len().cmp(&b.len()).then(a.cmp(b)),
             // 1.0-rc1 against 1.0.1: what goes on with a number is later.
-            _ if is_before(a) != is_before(b) => is_before(b).cmp(&is_before(a)),
-            _ => a.cmp(b),
+            _ => rank(a).cmp(&rank(b)).then(a.cmp(b)),
         };
         if order != Ordering::Equal {
             return order;
@@ -31,6 +30,15 @@ pub fn compare(one: &str, other: &str) -> Ordering {
 
 fn is_before(rest: &str) -> bool {
     rest.starts_with(['-', '~'])
+}
+
+/// As in Debian, `~` comes before all else.
+fn rank(run: &str) -> u8 {
+    match run.as_bytes().first() {
+        Some(b'~') => 0,
+        Some(b'-') => 1,
+        _ => 2,
+    }
 }
 
 /// The first run of digits or of anything else.

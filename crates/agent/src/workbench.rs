@@ -48,6 +48,9 @@ impl Disk for CutDisk {
     fn size(&self, path: &Path) -> io::Result<u64> {
         RealDisk.size(path)
     }
+    fn modified(&self, path: &Path) -> io::Result<Timestamp> {
+        RealDisk.modified(path)
+    }
     fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         RealDisk.read_at(path, offset, buffer)
     }
@@ -91,6 +94,9 @@ impl Disk for CutDisk {
     }
     fn set_owner(&self, path: &Path, user: u32, group: u32) -> io::Result<()> {
         self.spend()?.set_owner(path, user, group)
+    }
+    fn modified(&self, path: &Path) -> io::Result<Timestamp> {
+        RealDisk.modified(path)
     }
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         RealDisk.free_bytes(path)

@@ -315,7 +315,7 @@ fn read_exact(from: &dyn ReadAt, mut offset: u64, mut buffer: &mut [u8]) -> io::
 }
 
 /// The digest of the first bytes.
-fn digest_of(from: &dyn ReadAt, bytes: u64) -> io::Result<sha2::Sha256> {
+pub fn digest_of(from: &dyn ReadAt, bytes: u64) -> io::Result<sha2::Sha256> {
     let mut digest = sha2::Sha256::new();
     let mut buffer = vec![0; PIECE_BYTES_MAX];
     let mut offset = 0;

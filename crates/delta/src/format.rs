@@ -156,11 +156,11 @@ pub fn check(pieces: &[&[u8]]) -> [u8; CHECK_BYTES] {
     array(&digest.finalize()[..CHECK_BYTES])
 }
 
-fn number(bytes: &[u8]) -> u64 {
+pub fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+pub fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().expect("callers cut out as many bytes as they want")
 }
 

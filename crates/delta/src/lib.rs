@@ -10,6 +10,7 @@ mod make;
 mod mix;
 mod model;
 mod sorted;
+pub mod whole;
 
 pub use apply::{Applier, ApplyError, Checkpoint, Out, ReadAt};
 pub use format::{BODY_BYTES_MAX, FormatError, HEADER_BYTES, Header, PIECE_BYTES_MAX, SEGMENT_BYTES_MAX};

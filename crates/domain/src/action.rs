@@ -158,8 +158,8 @@ pub struct Action {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    pub done: u32,
-    pub of: u32,
+    pub done: u64,
+    pub of: u64,
 }
 
 /// What the device said on the deployment channel.

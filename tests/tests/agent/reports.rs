@@ -283,3 +283,20 @@ fn attributes_are_merged_removed_and_replaced_and_all_of_them_end_the_request() 
     let _ = server.admin().post("/devices/sn-1/request-attributes", &json!({})).expect(204);
     assert_eq!(device.orders()["attributes"], json!(true));
 }
+
+#[test]
+fn progress_is_counted_in_bytes_however_many() {
+    let (server, _, device) = start();
+    let id = fetched(&server, &device, "1", &json!({}));
+    for (sequence, progress) in [
+        (1, json!({ "done": 6_000_000_000_u64, "of": 8_000_000_000_u64 })),
+        (2, json!({ "done": u64::MAX, "of": u64::MAX })),
+    ] {
+        let mut report = said(id, "downloading");
+        report["progress"] = progress.clone();
+        let _ = device.report(sequence, &[report]).expect(200);
+        let shown = action(server.admin(), id)["progress"].clone();
+        let most = json!({ "done": i64::MAX, "of": i64::MAX });
+        assert_eq!(shown, if sequence == 1 { progress } else { most });
+    }
+}

@@ -8,7 +8,6 @@ use muster_vocab::Sha256;
 
 use super::{InstallError, Job, Place};
 use crate::disk::{self, Disk, Kind};
-use crate::state::Installed;
 
 const NEW: &str = "new-";
 
@@ -29,12 +28,6 @@ impl Cellar<'_> {
 
     fn kept(&self, digest: &Sha256) -> PathBuf {
         self.folder.join(format!("{}.{}", digest.hex(), self.ending))
-    }
-
-    /// All files of the version that ran before, if they are kept.
-    pub fn previous(&self, disk: &dyn Disk, previous: &Installed) -> Option<Vec<PathBuf>> {
-        let paths: Vec<PathBuf> = previous.digests.iter().map(|digest| self.kept(digest)).collect();
-        paths.iter().all(|path| is_file(disk, path)).then_some(paths)
     }
 
     pub fn place(&self, disk: &dyn Disk, job: Job<'_>, artifact: usize) -> Result<Place, InstallError> {

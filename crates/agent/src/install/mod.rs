@@ -5,12 +5,12 @@
 
 mod cellar;
 mod dbus;
-pub mod rauc;
 pub mod hook;
+pub mod rauc;
 pub mod slots;
+pub mod swupdate;
 pub mod tree;
 pub mod unpack;
-pub mod swupdate;
 
 use std::path::PathBuf;
 

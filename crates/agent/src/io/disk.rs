@@ -135,12 +135,12 @@ impl Disk for RealDisk {
         lchown(path, Some(user), Some(group))
     }
 
-    /// A path that isn't there yet has the room of the folder it will be in.
     fn modified(&self, path: &Path) -> io::Result<Timestamp> {
         let since = fs::metadata(path)?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// A path that isn't there yet has the room of the folder it will be in.
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let mut here = path;
         while !here.exists() && here != folder_of(here) {

@@ -46,8 +46,7 @@ impl RealNet {
     /// `ca`: a PEM file; then nothing else is trusted. Plain HTTP only if the address says so.
     pub fn new(server: &str, token: &str, ca: Option<&Path>) -> Result<Self, NetSetupError> {
         let server = server.trim_end_matches('/');
-        let host = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://")).unwrap_or_default();
-        if host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) {
+        if !is_address(server) {
             return Err(NetSetupError::Address(server.to_owned()));
         }
         let mut tls = TlsConfig::builder();
@@ -139,6 +138,14 @@ impl Net for RealNet {
         }
         Ok(sent)
     }
+}
+
+/// Is it `https://host[:port]`, or `http://`?
+#[must_use]
+pub fn is_address(server: &str) -> bool {
+    let server = server.trim_end_matches('/');
+    let host = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://")).unwrap_or_default();
+    !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '"'])
 }
 
 fn check_origin(response: &http::Response<Body>) -> Result<(), NetError> {
