@@ -212,6 +212,10 @@ impl Agent {
             self.is_swept = false;
             self.passes = 0;
             self.rest_until = Duration::ZERO;
+            if next.update.is_none() {
+                // While the update ran, it asked at the server's interval; nobody shall wait that long for the next.
+                self.link.poll_at = world.host().uptime();
+            }
         }
         let before = std::mem::replace(&mut self.state, next);
         // What is not durable has not happened.
