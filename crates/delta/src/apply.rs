@@ -237,6 +237,7 @@ impl Applier {
         let mut decoder = Decoder::new(body);
         let mut model = Model::new();
         let mut position = segment.old_position;
+        let mut new_position = self.new_offset;
         let mut rest = segment.new_bytes as usize;
         let mut new = vec![0; PIECE_BYTES_MAX];
         let mut source = vec![0; PIECE_BYTES_MAX + 2 * MARGIN_BYTES];
@@ -259,7 +260,7 @@ impl Applier {
                 }
                 let source = &mut source[..piece.len() + 2 * MARGIN_BYTES];
                 read_with_margins(old, position, source, header.old_bytes)?;
-                model.copy(&mut decoder, source, piece)?;
+                model.copy(&mut decoder, (source, piece), (position, new_position))?;
                 position += bytes;
             } else {
                 model.literal(&mut decoder, piece);
@@ -270,6 +271,7 @@ impl Applier {
             self.digest.update(&*piece);
             out(piece).map_err(ApplyError::Write)?;
             rest -= piece.len();
+            new_position += piece.len() as u64;
         }
         if decoder.is_at_end() { Ok(()) } else { Err(ApplyError::Nonsense("a body with more than its segment")) }
     }

@@ -120,7 +120,8 @@ impl<W: Write> Segments<'_, W> {
             self.number(Number::Kind, 0);
             self.number(Number::Copy, copied as u64);
             let margins = with_margins(self.old, old, copied);
-            self.model.copy(&mut self.encoder, &margins, &mut piece).expect("encoding makes sense");
+            let positions = (old as u64, new as u64);
+            self.model.copy(&mut self.encoder, (&margins, &mut piece), positions).expect("encoding makes sense");
         } else {
             self.number(Number::Kind, 1);
             self.number(Number::Literal, literal as u64);
