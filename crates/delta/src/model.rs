@@ -22,10 +22,21 @@ const COPY_CONTEXTS: usize = 10;
 const LITERAL_CONTEXTS: usize = 7;
 const SLOT_BITS: u32 = 16;
 
+/// What to do next, as a number of [`Number::Kind`].
+#[derive(Debug)]
+pub struct Command;
+
+impl Command {
+    pub const COPY: u64 = 0;
+    pub const LITERAL: u64 = 1;
+    /// Copies from somewhere else; a copy follows.
+    pub const SEEK: u64 = 2;
+}
+
 /// What a number means; each kind has chances of its own.
 #[derive(Debug, Clone, Copy)]
 pub enum Number {
-    /// Which command: 0 copies, 1 is literal, 2 seeks.
+    /// A [`Command`].
     Kind,
     Seek,
     Copy,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 fn delta(old: &[u8], new: &[u8]) -> Vec<u8> {
     let mut delta = Vec::new();
-    let made = make(old, new, &mut delta).unwrap();
+    let made = make(old, new, &mut delta).expect("a slice takes everything");
     assert_eq!(made.bytes, delta.len() as u64);
     delta
 }
@@ -34,7 +34,7 @@ fn apply(old: &[u8], delta: &[u8], pieces: &[usize]) -> (Vec<u8>, Result<(), App
 
 fn applied(old: &[u8], delta: &[u8], pieces: &[usize]) -> Vec<u8> {
     let (new, outcome) = apply(old, delta, pieces);
-    outcome.unwrap();
+    outcome.expect("the delta was made for these bytes");
     new
 }
 
