@@ -5,3 +5,4 @@ pub mod host;
 pub mod net;
 mod probe;
 pub mod program;
+pub mod session;

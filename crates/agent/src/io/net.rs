@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_vocab::limit;
+use muster_wire::agent::SessionKind;
+use rustls::pki_types::CertificateDer;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, http};
 
+use super::session::{Server, Sessions};
 use crate::world::{Call, Net, NetError, Reply};
 
 /// On each answer of a Muster server under `/device/v1`.
@@ -26,6 +29,9 @@ pub struct RealNet {
     /// `https://host[:port]`
     server: String,
     token: String,
+    /// The CA's certificates, if one was named.
+    roots: Vec<CertificateDer<'static>>,
+    sessions: Sessions,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +57,11 @@ impl RealNet {
             return Err(NetSetupError::Address(server.to_owned()));
         }
         let mut tls = TlsConfig::builder();
+        let mut roots = Vec::new();
         if let Some(path) = ca {
-            tls = tls.root_certs(RootCerts::Specific(Arc::new(certificates(path)?)));
+            let found = certificates(path)?;
+            roots.extend(found.iter().map(|found| CertificateDer::from(found.der().to_vec())));
+            tls = tls.root_certs(RootCerts::Specific(Arc::new(found)));
         }
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -66,7 +75,8 @@ impl RealNet {
             .output_buffer_size(16 * 1024)
             .user_agent(concat!("muster-agent/", env!("CARGO_PKG_VERSION")))
             .tls_config(tls.build());
-        Ok(Self { agent: config.build().new_agent(), server: server.to_owned(), token: token.to_owned() })
+        let (server, token) = (server.to_owned(), token.to_owned());
+        Ok(Self { agent: config.build().new_agent(), server, token, roots, sessions: Sessions::default() })
     }
 
     fn request(&self, method: &str, path: &str) -> http::request::Builder {
@@ -138,6 +148,18 @@ impl Net for RealNet {
             }
         }
         Ok(sent)
+    }
+
+    fn open_session(&self, session: &str, kind: &SessionKind, time_max: Duration) -> Result<(), NetError> {
+        let server = Server { address: self.server.clone(), token: self.token.clone(), roots: self.roots.clone() };
+        match self.sessions.open(&server, session, kind, time_max) {
+            // It goes on by itself, and nobody waits for it.
+            Ok(_) => Ok(()),
+            Err(failed) => {
+                let cause = std::error::Error::source(&failed).map_or_else(String::new, |cause| format!(": {cause}"));
+                Err(NetError::Unreachable(format!("{failed}{cause}")))
+            }
+        }
     }
 }
 
