@@ -1,5 +1,5 @@
 use std::io;
-use std::path::PathBuf;
+
 use std::sync::Mutex;
 
 use muster_vocab::Timestamp;
@@ -368,5 +368,4 @@ fn attributes_are_told_at_the_start_and_then_what_changed() {
     site.order(|orders| orders.attributes = true);
     site.run(&mut agent, Duration::from_secs(120));
     assert!(site.attributes().last().unwrap().all);
-    assert_eq!(site.settings().folder, PathBuf::from(site.bench.path("agent")));
 }
