@@ -12,6 +12,7 @@ use std::time::Duration;
 use muster_vocab::nearest::nearest;
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::AttributeSettings;
 use crate::install::Installer;
 use crate::io::net::is_address;
 use crate::judge::{Check, Policy, Rules};
@@ -198,6 +199,9 @@ impl Config {
             reach_server: self.health.reach_server,
             reserve_bytes: self.limits.reserve_bytes,
             download_bytes_per_s: self.limits.download_bytes_per_s,
+            attributes: Some(AttributeSettings::default()),
+            configuration: self.configuration.settings(&self.folder),
+            commands: self.commands.settings(),
             ..Settings::default()
         }
     }

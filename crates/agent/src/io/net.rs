@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_vocab::limit;
+use muster_wire::agent::SessionKind;
 use rustls::{ClientConfig, RootCertStore};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, http};
 
+use super::session::{Door, SessionRules, line::Server};
 use crate::world::{Call, Net, NetError, Reply};
 
 /// On each answer of a Muster server under `/device/v1`.
@@ -30,6 +32,7 @@ pub struct RealNet {
     /// `https://host[:port]`
     server: String,
     token: String,
+    door: Option<Arc<Door>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,13 +72,20 @@ impl RealNet {
             .output_buffer_size(16 * 1024)
             .user_agent(concat!("muster-agent/", env!("CARGO_PKG_VERSION")))
             .tls_config(tls.build());
-        Ok(Self { agent: config.build().new_agent(), server: server.to_owned(), token: token.to_owned() })
+        Ok(Self { agent: config.build().new_agent(), server: server.to_owned(), token: token.to_owned(), door: None })
     }
 
     /// The same connections with the token of another device: simulated fleets share them.
     #[must_use]
     pub fn sharing(&self, token: &str) -> Self {
-        Self { agent: self.agent.clone(), server: self.server.clone(), token: token.to_owned() }
+        Self { agent: self.agent.clone(), server: self.server.clone(), token: token.to_owned(), door: None }
+    }
+
+    /// Also opens the remote sessions that these rules allow.
+    pub fn with_sessions(mut self, rules: SessionRules, ca: Option<&Path>) -> Result<Self, NetSetupError> {
+        let server = Server { address: self.server.clone(), token: self.token.clone(), tls: tls(ca)? };
+        self.door = Some(Arc::new(Door::new(rules, server)));
+        Ok(self)
     }
 
     fn request(&self, method: &str, path: &str) -> http::request::Builder {
@@ -111,6 +121,17 @@ impl Net for RealNet {
         let limit = limit::API_BODY_BYTES_MAX as u64;
         let body = response.body_mut().with_config().limit(limit).read_to_vec();
         Ok(Reply { status: response.status().as_u16(), body: body.map_err(|failed| unreachable(&failed))? })
+    }
+
+    fn open_session(&self, session: &str, kind: &SessionKind, time_max: Duration) -> Result<(), NetError> {
+        let Some(door) = &self.door else {
+            return Err(NetError::Unreachable("this device opens no remote sessions".into()));
+        };
+        let seconds_max = u32::try_from(time_max.as_secs()).unwrap_or(u32::MAX);
+        door.open(session, kind, seconds_max).map_err(|failed| {
+            let cause = std::error::Error::source(&failed).map(|cause| format!(": {cause}")).unwrap_or_default();
+            NetError::Unreachable(format!("{failed}{cause}"))
+        })
     }
 
     fn fetch(
