@@ -2,6 +2,8 @@
 
 pub mod action;
 pub mod actor;
+pub mod command;
+pub mod configuration;
 pub mod device;
 pub mod project;
 pub mod release;
