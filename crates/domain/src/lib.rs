@@ -8,6 +8,7 @@ pub mod device;
 pub mod project;
 pub mod release;
 pub mod rollout;
+pub mod session;
 pub mod standing;
 pub mod turn;
 pub mod why;

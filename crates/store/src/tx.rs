@@ -47,6 +47,7 @@ pub struct Touched {
     pub(crate) projects: BTreeSet<ProjectId>,
     pub(crate) tokens: bool,
     pub(crate) outbox: bool,
+    pub(crate) renders: bool,
     pub(crate) events: bool,
 }
 
@@ -59,6 +60,8 @@ pub struct Changes {
     pub projects: Vec<Project>,
     pub tokens: bool,
     pub outbox: bool,
+    /// Devices are to be rendered again.
+    pub renders: bool,
     pub events: bool,
 }
 
@@ -105,6 +108,7 @@ impl Touched {
         self.projects.extend(other.projects);
         self.tokens |= other.tokens;
         self.outbox |= other.outbox;
+        self.renders |= other.renders;
         self.events |= other.events;
     }
 }

@@ -110,7 +110,7 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
     }
     let is_under =
         |folder: &&str| path.strip_prefix(*folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if KERNEL_FOLDERS.iter().any(|folder| is_under(&folder)) {
+    if KERNEL_FOLDERS.iter().any(is_under) {
         return Err("lies in /proc, /sys or /dev, where files are the kernel's");
     }
     Ok(())

@@ -1,0 +1,104 @@
+//! Remote sessions: open ones and past ones.
+
+use muster_domain::session::Session;
+use muster_vocab::{DeviceId, ProjectId, Timestamp};
+use rusqlite::{OptionalExtension, Row};
+
+use crate::error::Doing;
+use crate::page::cut;
+use crate::{Cursor, Paged, StoreError, Tx, View};
+
+const SESSION: &str = "SELECT sequence, id, device_id, command_id, kind, seconds_max, opened_by, created_at, state,
+     project_id FROM remote_session";
+
+impl View<'_> {
+    pub fn session(&self, project: ProjectId, id: &str) -> Result<Session, StoreError> {
+        self.conn
+            .prepare_cached(&format!("{SESSION} WHERE project_id = ?1 AND id = ?2"))
+            .and_then(|mut it| it.query_row((project.0, id), |row| Ok(read(row))).optional())
+            .doing("a session")?
+            .map(|found| found.map(|(_, session)| session))
+            .ok_or_else(|| StoreError::Missing { kind: "session", name: id.to_owned() })?
+    }
+
+    /// Newest first.
+    pub fn sessions(&self, project: ProjectId, page: (Option<Cursor>, u32)) -> Result<Paged<Session>, StoreError> {
+        let ((before, limit), what) = (page, "sessions");
+        let sql = format!("{SESSION} WHERE project_id = ?1 AND sequence < ?2 ORDER BY sequence DESC LIMIT ?3");
+        let mut statement = self.conn.prepare_cached(&sql).doing(what)?;
+        let before = before.map_or(i64::MAX, |cursor| cursor.0);
+        let rows = statement.query_map((project.0, before, limit + 1), |row| Ok(read(row))).doing(what)?;
+        let rows = rows.map(|row| row.doing(what)?).collect::<Result<Vec<_>, _>>()?;
+        let paged = cut(rows, limit, |(sequence, _)| *sequence);
+        Ok(Paged { rows: paged.rows.into_iter().map(|(_, one)| one).collect(), next: paged.next })
+    }
+
+    /// Sessions of all projects that are not over and began before.
+    pub fn open_sessions(&self, before: Timestamp, limit: u32) -> Result<Vec<(ProjectId, Session)>, StoreError> {
+        let what = "open sessions";
+        let sql = format!("{SESSION} WHERE is_over = 0 AND created_at < ?1 ORDER BY created_at LIMIT ?2");
+        let mut statement = self.conn.prepare_cached(&sql).doing(what)?;
+        let mut rows = statement.query((before.0, limit)).doing(what)?;
+        let mut open = Vec::new();
+        while let Some(row) = rows.next().doing(what)? {
+            open.push((ProjectId(row.get(9).doing(what)?), read(row)?.1));
+        }
+        Ok(open)
+    }
+}
+
+impl Tx<'_> {
+    pub fn insert_session(&mut self, project: ProjectId, new: &Session) -> Result<(), StoreError> {
+        let what = "a session";
+        let kind = serde_json::to_string(&new.kind).doing(what)?;
+        let state = serde_json::to_string(&new.state).doing(what)?;
+        self.conn
+            .execute(
+                "INSERT INTO remote_session (id, sequence, project_id, device_id, command_id, kind, seconds_max,
+                 opened_by, created_at, state, is_over)
+                 VALUES (?1, 1 + coalesce((SELECT max(sequence) FROM remote_session), 0), ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+                 ?9, 0)",
+                (
+                    &new.id,
+                    project.0,
+                    new.device.0,
+                    new.command,
+                    kind,
+                    new.seconds_max,
+                    &new.opened_by,
+                    new.created_at.0,
+                    state,
+                ),
+            )
+            .doing(what)?;
+        Ok(())
+    }
+
+    pub fn save_session(&mut self, project: ProjectId, session: &Session) -> Result<(), StoreError> {
+        let state = serde_json::to_string(&session.state).doing("a session")?;
+        self.conn
+            .execute(
+                "UPDATE remote_session SET state = ?3, is_over = ?4 WHERE project_id = ?1 AND id = ?2",
+                (project.0, &session.id, state, session.is_over()),
+            )
+            .doing("a session")?;
+        Ok(())
+    }
+}
+
+fn read(row: &Row<'_>) -> Result<(i64, Session), StoreError> {
+    let what = "a session";
+    let kind: String = row.get(4).doing(what)?;
+    let state: String = row.get(8).doing(what)?;
+    let session = Session {
+        id: row.get(1).doing(what)?,
+        device: DeviceId(row.get(2).doing(what)?),
+        command: row.get(3).doing(what)?,
+        kind: serde_json::from_str(&kind).doing(what)?,
+        seconds_max: row.get(5).doing(what)?,
+        opened_by: row.get(6).doing(what)?,
+        created_at: Timestamp(row.get(7).doing(what)?),
+        state: serde_json::from_str(&state).doing(what)?,
+    };
+    Ok((row.get(0).doing(what)?, session))
+}
