@@ -1,5 +1,6 @@
 //! What do the integration tests share: a real server, real clients, and ways to wait for what they do?
 
+pub mod agent;
 pub mod api;
 pub mod ddi;
 pub mod events;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "all of this is tests, also what stands between the test functions")]
 
+mod agent;
 mod api;
 mod ddi;
 mod faults;

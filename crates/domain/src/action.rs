@@ -168,6 +168,8 @@ pub enum Said {
     Working,
     Downloaded,
     Succeeded,
+    /// It runs the release: said by a device that never says so of what it skipped.
+    Installed,
     Failed {
         words: String,
     },
@@ -259,6 +261,9 @@ pub fn step(action: &Action, now: Timestamp, input: Input) -> Result<Action, Ref
         (S::Canceled, Input::Report { said: Said::Succeeded, .. }) if never_answered(action) => {
             Action { installed: true, ..ended(action, S::Finished, None) }
         }
+        (S::Canceled, Input::Report { said: Said::Installed, .. }) if unanswered_cancel(action) => {
+            Action { installed: true, ..ended(action, S::Finished, None) }
+        }
         (S::Canceling, Input::CancelReport(said)) => cancel_report(action, now, &said),
         (state, Input::Cancel(reason)) if !state.is_terminal() => cancel(action, now, reason),
         (state, Input::ForceCancel(reason)) if !state.is_terminal() => ended(action, S::Canceled, Some(reason)),
@@ -312,7 +317,7 @@ fn report(action: &Action, now: Timestamp, said: Said, progress: Option<Progress
         Said::Downloaded => watched(moved(action, S::Running), now),
         Said::Succeeded if action.told_skip && action.state != S::Downloaded => skipped(action, now),
         // Also when it was being canceled or given up as lost: what the device says it runs is the truth.
-        Said::Succeeded => Action { installed: true, ..ended(action, S::Finished, None) },
+        Said::Succeeded | Said::Installed => Action { installed: true, ..ended(action, S::Finished, None) },
         Said::Failed { words } => ended(action, S::Failed, Some(EndReason::Device(words))),
     })
 }
@@ -373,7 +378,11 @@ fn unanswered(action: &Action) -> Option<EndReason> {
 }
 
 fn never_answered(action: &Action) -> bool {
-    matches!(action.reason, Some(EndReason::Unanswered(_))) && !action.told_skip
+    unanswered_cancel(action) && !action.told_skip
+}
+
+fn unanswered_cancel(action: &Action) -> bool {
+    matches!(action.reason, Some(EndReason::Unanswered(_)))
 }
 
 fn moved(action: &Action, state: ActionState) -> Action {
@@ -441,6 +450,7 @@ pub(crate) mod tests {
             said(Said::Working),
             said(Said::Downloaded),
             said(Said::Succeeded),
+            said(Said::Installed),
             said(Said::Failed { words: "x".into() }),
             Input::CancelReport(CancelSaid::Stopped),
             Input::CancelReport(CancelSaid::Refused),

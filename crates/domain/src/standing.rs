@@ -47,6 +47,7 @@ pub enum Link {
     Deployment {
         action: ActionId,
         tag: u8,
+        allowed: Allowed,
     },
     Cancel {
         action: ActionId,
@@ -72,11 +73,22 @@ pub enum Handling {
     Forced,
 }
 
+/// What the device may do, in yes and no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    pub download: bool,
+    pub install: bool,
+    /// The device's own policies don't count.
+    pub forced: bool,
+}
+
 /// The terms of a deployment at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
     pub download: Handling,
     pub update: Handling,
+    /// Its push is forced by now, whether or not its window is open.
+    pub forced: bool,
     /// Whether the window is open, if there is one.
     pub window_open: Option<bool>,
     /// When time alone changes them.
@@ -94,7 +106,8 @@ pub fn terms(push: Push, window: Option<&Window>, now: Timestamp) -> Terms {
         Push::ForcedFrom { at } => (Handling::Attempt, Some(at)),
     };
     let update = if push == Push::DownloadOnly { Handling::Skip } else { by_push };
-    let open = Terms { download: by_push, update, window_open: None, until: push_until, opens_at: None };
+    let forced = by_push == Handling::Forced;
+    let open = Terms { download: by_push, update, forced, window_open: None, until: push_until, opens_at: None };
     match window.map(|window| window.state(now)) {
         None => open,
         Some(WindowState::Open { until }) => {
@@ -106,6 +119,7 @@ pub fn terms(push: Push, window: Option<&Window>, now: Timestamp) -> Terms {
             window_open: Some(false),
             until: earlier(open.until, Some(opens_at)),
             opens_at: Some(opens_at),
+            ..open
         },
     }
 }
@@ -130,6 +144,11 @@ impl Terms {
     #[must_use]
     pub fn may_install(&self) -> bool {
         self.update != Handling::Skip
+    }
+
+    #[must_use]
+    pub fn allowed(&self) -> Allowed {
+        Allowed { download: self.download != Handling::Skip, install: self.may_install(), forced: self.forced }
     }
 }
 
@@ -168,7 +187,7 @@ fn offer(held: &OnOffer, nothing: &Answer, now: Timestamp, sleep: impl Fn(Option
         return Answer { link: Link::Confirmation { action: held.action }, ..*nothing };
     }
     let terms = terms(held.push, held.window.as_ref(), now);
-    let link = Link::Deployment { action: held.action, tag: terms.tag() };
+    let link = Link::Deployment { action: held.action, tag: terms.tag(), allowed: terms.allowed() };
     let until_window = terms.opens_at.map(|at| u32::try_from(at.since(now).as_secs()).unwrap_or(u32::MAX));
     // The shortened interval depends on the time left, so it has to be worked out again each half minute.
     let shortened = sleep(until_window) < nothing.sleep_s;

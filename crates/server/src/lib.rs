@@ -10,6 +10,7 @@ pub mod edge;
 pub mod flow;
 pub mod start;
 pub mod table;
+pub mod waiting;
 pub mod work;
 
 pub use app::App;

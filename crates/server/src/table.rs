@@ -15,10 +15,14 @@ use muster_store::projects::Project;
 use muster_vocab::{ActionId, DeviceId, ProjectId, Timestamp};
 use papaya::HashMap;
 
+use crate::waiting::Waiting;
+
 /// All projects and their devices.
 #[derive(Debug, Default)]
 pub struct Table {
     projects: HashMap<Box<str>, Arc<Tenant>>,
+    /// Devices that wait for a change of their answer.
+    pub waiting: Waiting,
 }
 
 /// One project: what its devices' edges need to know of it.
@@ -62,6 +66,8 @@ pub struct Polled {
     pub link: Link,
     pub sleep_s: u32,
     pub installed: Option<ActionId>,
+    /// Time alone changes the answer then.
+    pub valid_until: Option<Timestamp>,
     /// The answer is out of date: have it worked out again.
     pub stale: bool,
 }
@@ -80,9 +86,11 @@ impl Table {
         }
         for (project, name) in &changes.gone {
             if let Some((_, tenant)) = guard.iter().find(|(_, tenant)| tenant.id == *project) {
-                tenant.devices.pin().remove(name.as_str());
+                let gone = tenant.devices.pin().remove(name.as_str()).map(|entry| entry.device);
+                self.waiting.wake(gone);
             }
         }
+        self.waiting.wake(changes.devices.iter().map(|standing| standing.device));
     }
 
     pub fn put_project(&self, project: &Project) {
@@ -197,6 +205,7 @@ impl Tenant {
             link: entry.link,
             sleep_s: if entry.shortened_s == 0 { self.interval_s(entry.interval_s) } else { entry.shortened_s },
             installed: entry.installed,
+            valid_until: (entry.valid_until != i64::MAX).then_some(Timestamp(entry.valid_until)),
             stale: now.0 >= entry.valid_until,
         }
     }

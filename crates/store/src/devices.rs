@@ -305,7 +305,7 @@ impl Tx<'_> {
     /// Forgets it, but keeps the row for the history of its rollouts. Its name is free again.
     pub fn delete_device(&mut self, project: ProjectId, id: DeviceId) -> Result<(), StoreError> {
         let name = self.device_name(project, id)?;
-        for table in ["device_label", "device_attribute"] {
+        for table in ["device_label", "device_attribute", "device_join", "device_queue"] {
             self.conn
                 .execute(&format!("DELETE FROM {table} WHERE device_id = ?1"), [id.0])
                 .doing("deleting a device")?;

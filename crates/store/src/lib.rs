@@ -15,9 +15,11 @@ pub mod devices;
 pub mod error;
 pub mod events;
 pub mod idempotency;
+pub mod join;
 pub mod outbox;
 pub mod page;
 pub mod projects;
+pub mod queue;
 pub mod releases;
 pub mod rollouts;
 #[cfg(test)]

@@ -92,6 +92,23 @@ impl View<'_> {
             .doing("who may read a module")
     }
 
+    /// Is this artifact part of a release that some action gave or gives to this device?
+    pub fn device_may_read_artifact(
+        &self,
+        project: ProjectId,
+        device: DeviceId,
+        digest: Sha256,
+    ) -> Result<bool, StoreError> {
+        self.conn
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM module_artifact x JOIN module m ON m.id = x.module_id
+                 JOIN action a ON a.release_id = m.release_id AND a.device_id = ?2
+                 WHERE x.project_id = ?1 AND x.digest = ?3 AND a.project_id = ?1 AND a.state > 1)",
+            )
+            .and_then(|mut it| it.query_row((project.0, device.0, digest.0), |row| row.get(0)))
+            .doing("who may read an artifact")
+    }
+
     /// The device's open action that a module belongs to.
     pub fn action_of_module(
         &self,

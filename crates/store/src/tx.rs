@@ -12,6 +12,7 @@ use muster_vocab::{DeviceId, ProjectId, RolloutId};
 use rusqlite::Connection;
 
 use crate::StoreError;
+use crate::error::Doing;
 use crate::projects::Project;
 
 /// Questions to one consistent state of the database.
@@ -87,6 +88,19 @@ impl<'c> Tx<'c> {
     /// The device's answer to its next poll may have changed.
     pub fn touch_device(&mut self, device: DeviceId) {
         self.own.devices.insert(device);
+    }
+
+    /// Runs a part of a flow that may be refused without harm to the rest: a refusal leaves nothing of it behind.
+    pub fn attempt<T, E: From<StoreError>>(&mut self, part: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        let before = self.own.clone();
+        self.conn.prepare_cached("SAVEPOINT part").and_then(|mut it| it.execute([])).doing("a savepoint")?;
+        let outcome = part(self);
+        if outcome.is_err() {
+            self.conn.prepare_cached("ROLLBACK TO part").and_then(|mut it| it.execute([])).doing("a savepoint")?;
+            self.own = before;
+        }
+        self.conn.prepare_cached("RELEASE part").and_then(|mut it| it.execute([])).doing("a savepoint")?;
+        outcome
     }
 
     /// Makes this flow's rollouts visible to the next flow of the same commit.

@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 
 /// Prefix of operator tokens, so that scanners for leaked secrets can find them.
 pub const TOKEN_PREFIX: &str = "muster_";
+/// Prefix of join tokens, for the same reason.
+pub const JOIN_TOKEN_PREFIX: &str = "mjt_";
 
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system gave no random bytes: {0}")]

@@ -154,3 +154,21 @@ pub const SESSION_WAIT: Duration = Duration::from_secs(5 * 60);
 pub const RECORDING_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Recordings are kept this long; the audit log keeps their digests.
 pub const RECORDINGS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// A device of Muster's own that waits for orders is answered after this: below the 60 s after which proxies and NAT
+/// boxes forget a silent connection.
+pub const LONG_POLL_MAX: Duration = Duration::from_secs(50);
+/// Devices waiting for orders at once: each costs a file descriptor and about 20 KiB. Beyond, they poll.
+pub const LONG_POLLS_MAX: usize = 20_000;
+/// Seconds until a device that may wait asks again: enough for its reports to go first.
+pub const LONG_POLL_PAUSE_S: u32 = 1;
+/// Devices whose wait ends because the server stops come back within this many seconds, each at its own moment.
+pub const RESTART_SPREAD_S: u32 = 30;
+/// Reports of one batch: 64 with long logs stay below `DEVICE_BODY_BYTES_MAX` and are written in about 10 ms.
+pub const REPORTS_PER_BATCH_MAX: usize = 64;
+/// A queue's name is a number or a UUID.
+pub const QUEUE_NAME_CHARS_MAX: usize = 64;
+/// One per site or batch is many; more is a program that forgets to delete.
+pub const JOIN_TOKENS_PER_PROJECT_MAX: u32 = 1000;
+/// A token that lets devices in for longer than this is forgotten somewhere.
+pub const JOIN_TOKEN_LIFE_MAX: Duration = Duration::from_secs(2 * 365 * 24 * 3600);

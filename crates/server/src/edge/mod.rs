@@ -1,7 +1,9 @@
-//! How do requests come in? Operators under `/api/v1`, DDI devices under their project's name.
+//! How do requests come in? Operators under `/api/v1`, devices of Muster's own under `/device/v1`, DDI devices under
+//! their project's name.
 //!
 //! Edges translate and call a flow; they decide nothing.
 
+pub mod agent;
 pub mod hawkbit;
 pub mod http;
 pub mod metrics;

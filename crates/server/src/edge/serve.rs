@@ -18,7 +18,7 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use crate::App;
-use crate::edge::{hawkbit, http, metrics};
+use crate::edge::{agent, hawkbit, http, metrics};
 
 /// How long open requests may take to end once the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,7 +27,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything the server answers.
 pub fn routes(app: &Arc<App>) -> Router {
-    Router::new().merge(metrics::routes(app)).merge(http::routes::routes(app)).merge(hawkbit::routes(app))
+    Router::new()
+        .merge(metrics::routes(app))
+        .merge(http::routes::routes(app))
+        .merge(agent::routes(app))
+        .merge(hawkbit::routes(app))
 }
 
 /// Serves until `stop`, then lets open requests end.

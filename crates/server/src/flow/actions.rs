@@ -152,7 +152,7 @@ pub fn report(
 ) -> Result<(), FlowError> {
     let action = own(tx, project, word.device, word.action)?;
     let (said, progress) = (with_cause(tx, project, word.action, said.0)?, said.1);
-    let is_final = matches!(said, Said::Succeeded | Said::Failed { .. });
+    let is_final = matches!(said, Said::Succeeded | Said::Installed | Said::Failed { .. });
     let next = action::step(&action, now, Input::Report { said: said.clone(), progress })?;
     if !is_final && tx.report_count(project, action.id)? >= limit::REPORTS_PER_ACTION_MAX {
         return Err(FlowError::TooManyReports);
@@ -308,7 +308,7 @@ pub fn history(
 }
 
 /// Long messages are cut, not refused.
-fn keep(tx: &mut Tx<'_>, at: Timestamp, project: ProjectId, word: Word) -> Result<(), FlowError> {
+pub(super) fn keep(tx: &mut Tx<'_>, at: Timestamp, project: ProjectId, word: Word) -> Result<(), FlowError> {
     let cut = |message: String| match message.char_indices().nth(limit::MESSAGE_CHARS_MAX) {
         Some((end, _)) => message[..end].to_owned(),
         None => message,

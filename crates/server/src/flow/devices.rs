@@ -185,12 +185,25 @@ pub fn report(
     mode: AttributeMode,
     reported: &BTreeMap<String, String>,
 ) -> Result<(), FlowError> {
+    report_difference(tx, now, of, mode, reported)?;
+    let (project, id) = of;
+    if tx.device_by_id(project, id)?.attributes_requested {
+        tx.save_attributes_requested(project, id, false)?;
+    }
+    Ok(())
+}
+
+/// The same where a request for all attributes stays open.
+pub fn report_difference(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    of: (ProjectId, DeviceId),
+    mode: AttributeMode,
+    reported: &BTreeMap<String, String>,
+) -> Result<(), FlowError> {
     let (project, id) = of;
     let device = tx.device_by_id(project, id)?;
     let attributes = report_attributes(&device.attributes, mode, reported)?;
-    if device.attributes_requested {
-        tx.save_attributes_requested(project, id, false)?;
-    }
     if attributes == device.attributes {
         return Ok(());
     }
@@ -300,7 +313,7 @@ fn target(name: &str) -> String {
     format!("device:{name}")
 }
 
-fn state_name(state: DeviceState) -> &'static str {
+pub(super) fn state_name(state: DeviceState) -> &'static str {
     match state {
         DeviceState::Pending => "pending",
         DeviceState::Accepted => "accepted",

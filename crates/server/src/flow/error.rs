@@ -49,6 +49,11 @@ pub enum FlowError {
     /// Anything else about the input, with the sentence that says what to do.
     #[error("{detail}")]
     Invalid { field: &'static str, detail: String },
+    /// What a device shows lets nobody in; says what to do.
+    #[error("{0}")]
+    JoinRefused(String),
+    #[error("this device was rejected: ask the project's operator")]
+    DeviceRejected,
     /// It can't be done in the present state of things.
     #[error("{0}")]
     Conflict(String),

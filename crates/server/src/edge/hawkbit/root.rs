@@ -43,7 +43,7 @@ fn answer(caller: &Caller) -> Poll {
     let mut links = PollLinks::default();
     match polled.link {
         Link::Nothing => {}
-        Link::Deployment { action, tag } => {
+        Link::Deployment { action, tag, .. } => {
             // hawkBit's SDK cuts the id between the last '/' and the '?', so the query has to be there.
             links.deployment_base = Some(Href::new(address.link(format_args!("deploymentBase/{action}?c={tag}"))));
         }

@@ -12,7 +12,7 @@ mod devices;
 mod etag;
 mod events;
 mod page;
-mod problem;
+pub(in crate::edge) mod problem;
 mod projects;
 mod releases;
 mod rollouts;

@@ -1,4 +1,4 @@
-//! How is an operator refused? RFC 9457 with a stable code and a sentence that says what to do.
+//! How is an operator, or a device of Muster's own, refused? RFC 9457 with a stable code and a sentence that says what to do.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::flow::error::FlowError;
 
 /// A refusal on its way to the client. Boxed, because most requests are not refused.
 #[derive(Debug)]
-pub(super) struct Refusal(Box<Parts>);
+pub(in crate::edge) struct Refusal(Box<Parts>);
 
 #[derive(Debug)]
 struct Parts {
@@ -32,35 +32,35 @@ struct Parts {
 }
 
 impl Refusal {
-    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub(in crate::edge) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self(Box::new(Parts { status, code, detail: detail.into(), field: None, header: None }))
     }
 
-    pub(super) fn bad(field: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(in crate::edge) fn bad(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_input", detail).at(field)
     }
 
-    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+    pub(in crate::edge) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
-    pub(super) fn at(mut self, field: impl Into<String>) -> Self {
+    pub(in crate::edge) fn at(mut self, field: impl Into<String>) -> Self {
         self.0.field = Some(field.into());
         self
     }
 
-    pub(super) fn with(mut self, name: header::HeaderName, value: impl Into<HeaderValue>) -> Self {
+    pub(in crate::edge) fn with(mut self, name: header::HeaderName, value: impl Into<HeaderValue>) -> Self {
         self.0.header = Some((name, value.into()));
         self
     }
 
-    pub(super) fn unauthenticated(code: &'static str, detail: &str) -> Self {
+    pub(in crate::edge) fn unauthenticated(code: &'static str, detail: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, code, detail)
             .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"muster\""))
     }
 
     /// Logged where it happens; the client learns nothing of the inside.
-    pub(super) fn internal(failed: &(dyn std::error::Error + 'static)) -> Self {
+    pub(in crate::edge) fn internal(failed: &(dyn std::error::Error + 'static)) -> Self {
         error!(error = failed, "a request failed: {failed}");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an error of the server; its log says more")
     }
@@ -125,6 +125,8 @@ impl From<FlowError> for Refusal {
                 let detail = format!("this needs the scope {scope}, which the token does not have");
                 Self::new(StatusCode::FORBIDDEN, "not_allowed", detail)
             }
+            FlowError::JoinRefused(_) => Self::unauthenticated("join_refused", &detail),
+            FlowError::DeviceRejected => Self::new(StatusCode::FORBIDDEN, "rejected", detail),
             FlowError::WrongPassword => Self::unauthenticated("wrong_password", &detail),
             FlowError::Rollout(rollout::Refused::OwnRollout) => Self::new(StatusCode::FORBIDDEN, "own_rollout", detail),
             FlowError::Rollout(_) => Self::new(StatusCode::CONFLICT, "illegal_transition", detail),
@@ -153,7 +155,7 @@ impl From<FlowError> for Refusal {
 
 /// Every refusal has the same shape, so the document names it once per operation.
 #[derive(Debug)]
-pub(super) struct Refusals;
+pub(in crate::edge) struct Refusals;
 
 impl utoipa::IntoResponses for Refusals {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {

@@ -1,0 +1,110 @@
+//! Which device calls?
+//!
+//! Its token says so itself: `mdt_PROJECT.DEVICE.SECRET`, the device's name in base64url. Project and device are looked
+//! up by name in the device table, and the secret's digest is compared with the device's: no disk, no lock.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use muster_domain::device::DeviceState;
+use muster_trust::secret;
+use muster_vocab::ProjectId;
+
+use crate::App;
+use crate::edge::http::problem::Refusal;
+use crate::table::{Polled, Tenant};
+
+/// So that scanners for leaked secrets can find device tokens.
+const TOKEN_PREFIX: &str = "mdt_";
+
+/// A device that has proven who it is.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub tenant: Arc<Tenant>,
+    pub name: String,
+    pub polled: Polled,
+}
+
+impl Caller {
+    pub(super) fn project(&self) -> ProjectId {
+        self.tenant.id
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
+        let found = identify(&parts.headers, app);
+        if found.is_err() {
+            app.counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        found
+    }
+}
+
+/// The whole token of a device, from the secret that was made for it.
+pub(super) fn token(project: &str, device: &str, secret: &str) -> String {
+    format!("{TOKEN_PREFIX}{project}.{}.{secret}", URL_SAFE_NO_PAD.encode(device))
+}
+
+fn identify(headers: &HeaderMap, app: &Arc<App>) -> Result<Caller, Refusal> {
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = shown.and_then(|shown| shown.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
+    let (project, name, shown) = token.and_then(|(_, token)| read(token.trim())).ok_or_else(unknown)?;
+    let tenant = app.table.tenant(&project).ok_or_else(unknown)?;
+    let now = app.now();
+    let polled = tenant.look(&name, now).ok_or_else(unknown)?;
+    let proven = polled.token.is_some_and(|own| secret::same(&own, &secret::digest(&shown)));
+    if !proven {
+        return Err(unknown());
+    }
+    if polled.state == DeviceState::Rejected {
+        return Err(rejected());
+    }
+    let polled = tenant.poll(&name, now).ok_or_else(unknown)?;
+    Ok(Caller { tenant, name, polled })
+}
+
+/// Project, device and secret. A project's name may have dots in it, the other two have none.
+fn read(token: &str) -> Option<(String, String, String)> {
+    let mut parts = token.strip_prefix(TOKEN_PREFIX)?.rsplitn(3, '.');
+    let (secret, device, project) = (parts.next()?, parts.next()?, parts.next()?);
+    let device = String::from_utf8(URL_SAFE_NO_PAD.decode(device).ok()?).ok()?;
+    Some((project.to_owned(), device, secret.to_owned()))
+}
+
+/// One answer for an unknown project, an unknown device and a wrong secret: nobody learns which devices exist.
+pub(super) fn unknown() -> Refusal {
+    Refusal::unauthenticated("unauthenticated", "no valid device token: join again, or ask the project's operator")
+}
+
+pub(super) fn rejected() -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, "rejected", "this device was rejected: ask the project's operator")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_names_its_project_and_device_whatever_they_are_called() {
+        for (project, device) in [("default", "sn-1"), ("a.b.c", "Gerät 7.1"), ("x", &*"n".repeat(256))] {
+            let made = token(project, device, "s3cret");
+            assert!(made.is_ascii() && !made.contains(' '), "{made}");
+            assert_eq!(read(&made), Some((project.into(), device.into(), "s3cret".into())));
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_names_nobody() {
+        for text in ["", "mdt_", "mdt_a", "mdt_a.b", "mdt_a.!!.c", "mdt_a._w.c", "muster_abc"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}

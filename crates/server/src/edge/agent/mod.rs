@@ -1,0 +1,44 @@
+//! Muster's own agent, under `/device/v1`.
+//!
+//! The messages are `muster_wire::agent`, the contract is docs/agent-api.md. Here requests are read, checked, and turned
+//! into flows; nothing is decided. Refusals are problem documents (RFC 9457) as on the operator API.
+
+mod actions;
+mod artifacts;
+mod body;
+mod caller;
+mod join;
+mod orders;
+mod reports;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::routing::{any, get, post};
+
+use crate::App;
+use crate::edge::http::problem::Refusal;
+
+pub fn routes(app: &Arc<App>) -> Router {
+    Router::new()
+        .route("/device/v1/join", post(join::join))
+        .route("/device/v1/orders", get(orders::orders))
+        .route("/device/v1/actions/{action}", get(actions::fetch))
+        .route("/device/v1/artifacts/{digest}", get(artifacts::download))
+        .route("/device/v1/reports", post(reports::take))
+        .route("/device/v1/{*rest}", any(nothing))
+        .method_not_allowed_fallback(wrong_method)
+        // Bodies are bounded where they are read.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(app.clone())
+}
+
+async fn nothing() -> Refusal {
+    Refusal::not_found("there is nothing under this address; docs/agent-api.md lists what is")
+}
+
+async fn wrong_method() -> Refusal {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "this address does not take this method")
+}

@@ -1,0 +1,175 @@
+//! What does a device's queue say, and how much of it is news?
+//!
+//! One transaction per batch. A report that was taken before is skipped; one that can't be taken is noted and skipped,
+//! because a device must never be stuck behind something it said.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster_domain::action::{CancelSaid, Progress, Said};
+use muster_domain::device::AttributeMode;
+use muster_store::queue::Queue;
+use muster_store::{StoreError, Tx};
+use muster_vocab::{ActionId, DeviceId, ProjectId, Timestamp, limit};
+use tracing::debug;
+
+use super::actions::{self, Word};
+use super::devices;
+use super::error::FlowError;
+
+/// Beyond this the device's clock is worth a mention: it was offline, or its clock is wrong.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(3600);
+
+/// A device and its batch, as understood by its edge.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub device: DeviceId,
+    pub queue: String,
+    pub reports: Vec<Report>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub sequence: u64,
+    /// By the device's clock.
+    pub at: Option<Timestamp>,
+    pub news: News,
+}
+
+#[derive(Debug, Clone)]
+pub enum News {
+    /// On one of its actions.
+    Action {
+        action: ActionId,
+        answer: Answer,
+        /// For the history.
+        text: String,
+        messages: Vec<String>,
+    },
+    Attributes {
+        all: bool,
+        set: BTreeMap<String, String>,
+        removed: Vec<String>,
+    },
+    /// A newer agent says something that this server does not know, or it makes no sense.
+    Unknown(String),
+}
+
+#[derive(Debug, Clone)]
+pub enum Answer {
+    Progress(Said, Option<Progress>),
+    Cancel(CancelSaid),
+    Consent(bool),
+}
+
+/// Takes a batch. Returns the last report that is in now.
+pub fn take(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, batch: Batch) -> Result<u64, FlowError> {
+    let Batch { device, queue, mut reports } = batch;
+    let known = tx.device_queue(project, device)?;
+    let before = known.as_ref().filter(|known| known.name == queue).map_or(0, |known| known.through);
+    reports.sort_by_key(|report| report.sequence);
+    let mut through = before;
+    for report in reports {
+        if report.sequence <= through {
+            continue;
+        }
+        if report.sequence > through + 1 {
+            let (first, last) = (through + 1, report.sequence - 1);
+            debug!(device.id = %device, first, last, "device {device} dropped reports {first} to {last} unsent");
+        }
+        through = report.sequence;
+        take_one(tx, now, (project, device), report)?;
+    }
+    if known.is_none_or(|known| known.name != queue || known.through != through) {
+        tx.save_device_queue(project, device, &Queue { name: queue, through })?;
+    }
+    Ok(through)
+}
+
+fn take_one(tx: &mut Tx<'_>, now: Timestamp, of: (ProjectId, DeviceId), report: Report) -> Result<(), FlowError> {
+    let (sequence, (project, device)) = (report.sequence, of);
+    let outcome = match report.news {
+        News::Action { action, answer, text, messages } => {
+            let word = Word { device, action, text: dated(text, report.at, now), code: None, messages };
+            let outcome = refusal(tx.attempt(|tx| take_answer(tx, now, project, (word.clone(), answer))))?;
+            if let Some(why) = &outcome {
+                refusal(tx.attempt(|tx| note(tx, now, project, word, why)))?;
+            }
+            outcome
+        }
+        News::Attributes { all, set, removed } => {
+            refusal(tx.attempt(|tx| take_attributes(tx, now, of, (all, &set, removed))))?
+        }
+        News::Unknown(why) => Some(why),
+    };
+    if let Some(why) = outcome {
+        debug!(device.id = %device, sequence, "report {sequence} of device {device} changed nothing: {why}");
+    }
+    Ok(())
+}
+
+/// A refusal concerns one report; anything else stops the batch, which the device sends again.
+fn refusal(outcome: Result<(), FlowError>) -> Result<Option<String>, FlowError> {
+    match outcome {
+        Ok(()) => Ok(None),
+        Err(
+            refused @ (FlowError::Action(_)
+            | FlowError::Attributes(_)
+            | FlowError::TooManyReports
+            | FlowError::Store(StoreError::NoAction(_))),
+        ) => Ok(Some(refused.to_string())),
+        Err(other) => Err(other),
+    }
+}
+
+fn take_answer(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, said: (Word, Answer)) -> Result<(), FlowError> {
+    let (word, answer) = said;
+    match answer {
+        Answer::Progress(said, progress) => actions::report(tx, now, project, word, (said, progress)),
+        Answer::Cancel(said) => actions::cancel_report(tx, now, project, word, said),
+        Answer::Consent(consents) => actions::confirm(tx, now, project, word, consents),
+    }
+}
+
+/// What came too late stands in the action's history all the same, if the action is the device's.
+fn note(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, word: Word, why: &str) -> Result<(), FlowError> {
+    let action = tx.action(project, word.action)?;
+    if action.device != word.device {
+        return Err(StoreError::NoAction(word.action).into());
+    }
+    if tx.report_count(project, word.action)? >= limit::REPORTS_PER_ACTION_MAX {
+        return Err(FlowError::TooManyReports);
+    }
+    let text = format!("{}, which changed nothing: {why}", word.text);
+    actions::keep(tx, now, project, Word { text, ..word })
+}
+
+fn take_attributes(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    of: (ProjectId, DeviceId),
+    said: (bool, &BTreeMap<String, String>, Vec<String>),
+) -> Result<(), FlowError> {
+    let (all, set, removed) = said;
+    if all {
+        return devices::report(tx, now, of, AttributeMode::Replace, set);
+    }
+    let removed: BTreeMap<String, String> = removed.into_iter().map(|key| (key, String::new())).collect();
+    if !removed.is_empty() {
+        devices::report_difference(tx, now, of, AttributeMode::Remove, &removed)?;
+    }
+    if set.is_empty() {
+        return Ok(());
+    }
+    devices::report_difference(tx, now, of, AttributeMode::Merge, set)
+}
+
+/// The server's time is the truth; a device's that is far off says that it was offline, or that its clock is wrong.
+fn dated(text: String, at: Option<Timestamp>, now: Timestamp) -> String {
+    match at {
+        Some(at) if at.since(now) > CLOCK_DIFFERENCE || now.since(at) > CLOCK_DIFFERENCE => {
+            format!("{text} (at {at} by the device's clock)")
+        }
+        Some(_) | None => text,
+    }
+}

@@ -1,0 +1,5 @@
+//! Muster's own device protocol, as docs/agent-api.md promises it.
+//!
+//! Each test is a black box: it acts as an operator by the API and as a device by `/device/v1`.
+
+mod update;
