@@ -3,6 +3,7 @@
 pub mod action;
 pub mod actor;
 pub mod command;
+pub mod component;
 pub mod configuration;
 pub mod device;
 pub mod project;

@@ -55,8 +55,8 @@ pub enum End {
     NobodyCame,
     /// Its recording could not be written.
     RecordingFailed,
-    /// The project's setting was turned off, or the device deleted.
-    Forbidden,
+    /// The device refused it or is gone, or the project allows no sessions any more.
+    Refused,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,7 +144,7 @@ impl std::fmt::Display for End {
             Self::ServerStopped => "server_stopped",
             Self::NobodyCame => "nobody_came",
             Self::RecordingFailed => "recording_failed",
-            Self::Forbidden => "forbidden",
+            Self::Refused => "refused",
         })
     }
 }

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod edge;
 pub mod flow;
+pub mod sessions;
 pub mod start;
 pub mod table;
 pub mod waiting;
