@@ -14,8 +14,7 @@ use muster_domain::session::Recording;
 use muster_vocab::{Timestamp, limit};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
 
 /// Chunks waiting for the disk; a slow disk slows the session down.
 const WAITING: usize = 64;
@@ -48,7 +47,7 @@ struct Passed {
 #[derive(Debug)]
 pub struct Recorder {
     passed: mpsc::Sender<Passed>,
-    written: JoinHandle<Result<Recording, RecordError>>,
+    written: oneshot::Receiver<Result<Recording, RecordError>>,
 }
 
 impl Recorder {
@@ -57,12 +56,16 @@ impl Recorder {
         let made = tokio::task::spawn_blocking(move || Cast::begin(path, now, is_shell));
         let mut cast = made.await.map_err(|_| RecordError::Stopped)??;
         let (passed, mut waiting) = mpsc::channel::<Passed>(WAITING);
-        let written = tokio::task::spawn_blocking(move || {
+        let (tell, written) = oneshot::channel();
+        let write = move || {
             while let Some(one) = waiting.blocking_recv() {
                 cast.take(&one)?;
             }
             cast.finish()
-        });
+        };
+        // Nobody may be waiting any more; the file stands all the same.
+        let write_and_tell = move || drop(tell.send(write()));
+        std::thread::Builder::new().name("recorder".into()).spawn(write_and_tell)?;
         Ok(Self { passed, written })
     }
 
