@@ -8,3 +8,4 @@ mod ddi;
 mod faults;
 mod lives;
 mod real;
+mod twin;
