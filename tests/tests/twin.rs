@@ -1,5 +1,6 @@
 //! What a device gets besides updates: configurations, commands, remote sessions.
 
+mod cli;
 mod commands;
 mod configurations;
 mod sessions;
