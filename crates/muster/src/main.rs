@@ -21,7 +21,7 @@ use command::artifact::{self, ArtifactCommand};
 use command::configuration::{self, ConfigurationCommand};
 use command::device::{self, ActionCommand, DeviceCommand, LabelCommand};
 use command::kind::{self, DeleteArgs, DescribeArgs, GetArgs};
-use command::order::{self, CommandCommand};
+use command::order::{self, OrderCommand};
 use command::release::{self, ChannelCommand, ReleaseCommand};
 use command::remote::{self, SessionCommand};
 use command::rollout::{self, RolloutCommand};
@@ -105,8 +105,8 @@ enum Command {
     #[command(subcommand)]
     Configuration(ConfigurationCommand),
     /// What devices were told to do once.
-    #[command(subcommand)]
-    Command(CommandCommand),
+    #[command(subcommand, name = "command")]
+    Order(OrderCommand),
     /// Remote sessions: shells and forwarded ports.
     #[command(subcommand)]
     Session(SessionCommand),
@@ -157,7 +157,7 @@ fn main() -> ExitCode {
         Command::Rollout(command) => here().and_then(|here| rollout::run(&here, command)),
         Command::Device(command) => here().and_then(|here| device::run(&here, command)),
         Command::Configuration(command) => here().and_then(|here| configuration::run(&here, command)),
-        Command::Command(command) => here().and_then(|here| order::command(&here, command)),
+        Command::Order(command) => here().and_then(|here| order::command(&here, command)),
         Command::Session(command) => here().and_then(|here| remote::session(&here, command)),
         Command::Action(command) => here().and_then(|here| device::action(&here, command)),
         Command::Token(command) => here().and_then(|here| access::token(&here, command)),

@@ -110,13 +110,13 @@ pub const FILES_PER_CONFIGURATION_MAX: usize = 64;
 pub const PATH_CHARS_MAX: usize = 512;
 /// One template: configuration files are text that a person wrote.
 pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
-/// Steps of the template engine for one file: about 5 ms, so that no template holds a worker.
+/// Steps of the template engine for one file: hundreds of lines of loops, so that no template holds a worker.
 pub const RENDER_STEPS_MAX: u64 = 20_000;
 /// All files of one device together, rendered: they travel in one answer and lie in one row.
 pub const RENDERED_BYTES_MAX: usize = 256 * 1024;
 /// What the device said about a configuration: lines and characters kept.
 pub const CONFIGURATION_MESSAGES_MAX: usize = 20;
-/// Devices rendered by one transaction of a worker: about 10 ms.
+/// Devices rendered by one transaction of a worker: few, so that check-ins run in between.
 pub const WORK_BATCH_RENDERED: u32 = 100;
 /// How often all devices are rendered again, because selectors may hang on time alone.
 pub const CONFIGURATION_SWEEP_INTERVAL: Duration = Duration::from_secs(3600);

@@ -20,7 +20,7 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 #[command(after_help = "Examples:
   muster command show 17
   muster command list sn-0001")]
-pub enum CommandCommand {
+pub enum OrderCommand {
     /// One command, with its output.
     Show { id: i64 },
     /// A device's commands, newest first.
@@ -99,14 +99,14 @@ pub fn logs(here: &Here, args: LogsArgs) -> Outcome<()> {
     give(here, &args.name, what, &args.wait)
 }
 
-pub fn command(here: &Here, command: CommandCommand) -> Outcome<()> {
+pub fn command(here: &Here, command: OrderCommand) -> Outcome<()> {
     match command {
-        CommandCommand::Show { id } => {
+        OrderCommand::Show { id } => {
             let found: Command = here.client.get(&format!("/commands/{id}"))?;
             output::one(here.format, &found)?;
             if here.format == Format::Table { print_output(&found) } else { Ok(()) }
         }
-        CommandCommand::List { device, limit } => {
+        OrderCommand::List { device, limit } => {
             let path = format!("/devices/{}/commands", part(&device));
             let commands: Vec<Command> = here.client.list(&path, None, Some(limit))?;
             output::rows(here.format, &commands)

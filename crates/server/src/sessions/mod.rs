@@ -18,7 +18,7 @@ use muster_domain::session::{End, Ended, Session};
 use muster_vocab::{ProjectId, Timestamp, limit};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, error, info};
 
 use crate::flow::error::FlowError;
@@ -42,6 +42,8 @@ pub enum Side {
 pub struct Sessions {
     /// `None` once the server stops: nobody comes any more.
     waiting: Mutex<Option<HashMap<String, Waiting>>>,
+    /// Open ones, and how they are told to end.
+    open: Mutex<HashMap<String, Arc<Notify>>>,
     places: Arc<Semaphore>,
     folder: PathBuf,
     runtime: Handle,
@@ -66,6 +68,7 @@ impl Sessions {
     pub fn new(data: &std::path::Path) -> Self {
         Self {
             waiting: Mutex::new(Some(HashMap::new())),
+            open: Mutex::default(),
             places: Arc::new(Semaphore::new(limit::SESSIONS_MAX)),
             folder: data.join(FOLDER),
             runtime: Handle::current(),
@@ -87,6 +90,19 @@ impl Sessions {
     pub fn drop_late(&self, now: Timestamp) {
         if let Some(waiting) = self.waiting.lock().as_mut() {
             waiting.retain(|_, waiting| waiting.until >= now);
+        }
+    }
+
+    /// Sessions whose bytes pass now.
+    #[must_use]
+    pub fn open(&self) -> Vec<String> {
+        self.open.lock().keys().cloned().collect()
+    }
+
+    /// Ends an open session that is not allowed any more.
+    pub fn forbid(&self, id: &str) {
+        if let Some(forbidden) = self.open.lock().get(id) {
+            forbidden.notify_one();
         }
     }
 
@@ -173,13 +189,19 @@ async fn passed(app: &Arc<App>, session: &Session, ends: (Upgraded, Upgraded)) -
         }
     };
     let mut stopping = app.stopping.subscribe();
+    let forbidden = Arc::new(Notify::new());
+    app.sessions.open.lock().insert(session.id.clone(), forbidden.clone());
     let stop = async move {
-        // A sender that is gone means that the server is gone.
-        let _ = stopping.wait_for(|stop| *stop).await;
+        tokio::select! {
+            // A sender that is gone means that the server is gone.
+            _ = stopping.wait_for(|stop| *stop) => End::ServerStopped,
+            () = forbidden.notified() => End::Refused,
+        }
     };
     let line = Line { time_max: session.time_max(), idle_max: limit::SESSION_IDLE, is_shell };
     let (device, operator) = (TokioIo::new(ends.0), TokioIo::new(ends.1));
     let (end, counts) = pipe(line, (device, operator), &recorder, stop).await;
+    app.sessions.open.lock().remove(&session.id);
     let (recording, end) = match recorder.finish().await {
         Ok(recording) => (Some(recording), end),
         Err(failed) => {
