@@ -21,6 +21,15 @@ impl View<'_> {
             .ok_or_else(|| StoreError::Missing { kind: "session", name: id.to_owned() })?
     }
 
+    /// By its name alone, which is random: for the server's own use.
+    pub fn session_anywhere(&self, id: &str) -> Result<Option<(ProjectId, Session)>, StoreError> {
+        let what = "a session";
+        let mut statement = self.conn.prepare_cached(&format!("{SESSION} WHERE id = ?1")).doing(what)?;
+        let mut rows = statement.query([id]).doing(what)?;
+        let Some(row) = rows.next().doing(what)? else { return Ok(None) };
+        Ok(Some((ProjectId(row.get(9).doing(what)?), read(row)?.1)))
+    }
+
     /// Newest first.
     pub fn sessions(&self, project: ProjectId, page: (Option<Cursor>, u32)) -> Result<Paged<Session>, StoreError> {
         let ((before, limit), what) = (page, "sessions");
@@ -101,4 +110,66 @@ fn read(row: &Row<'_>) -> Result<(i64, Session), StoreError> {
         state: serde_json::from_str(&state).doing(what)?,
     };
     Ok((row.get(0).doing(what)?, session))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use muster_domain::command::SessionKind;
+    use muster_domain::device::DeviceState;
+    use muster_domain::session::{End, Ended, Recording, SessionState};
+    use muster_vocab::Sha256;
+
+    use super::*;
+    use crate::devices::NewDevice;
+    use crate::sample::{NOW, store};
+
+    fn session(id: &str, device: DeviceId) -> Session {
+        Session {
+            id: id.into(),
+            device,
+            command: 1,
+            kind: SessionKind::Forward { host: "::1".into(), port: 80 },
+            seconds_max: 60,
+            opened_by: "account:ann".into(),
+            created_at: NOW,
+            state: SessionState::Waiting,
+        }
+    }
+
+    #[test]
+    fn a_session_reads_back_in_every_state_and_only_in_its_project() {
+        let (store, _folder) = store();
+        store
+            .writer()
+            .write::<_, StoreError>(|tx| {
+                let (project, other) = (tx.insert_project("one", NOW)?, tx.insert_project("two", NOW)?);
+                let new =
+                    NewDevice { name: "sn-1".into(), state: DeviceState::Accepted, token: None, poll_interval_s: 0 };
+                let device = tx.insert_device(project, &new, NOW)?;
+                for id in ["a", "b"] {
+                    tx.insert_session(project, &session(id, device))?;
+                }
+                assert_eq!(tx.session(project, "a")?, session("a", device));
+                assert!(matches!(tx.session(other, "a"), Err(StoreError::Missing { .. })));
+                let open = session("a", device).connected(NOW).unwrap();
+                tx.save_session(project, &open)?;
+                let recording = Recording { digest: Sha256([7; 32]), bytes: 9, complete: false };
+                let how = Ended { end: End::Idle, to_device: 1, to_operator: 2, recording: Some(recording) };
+                let ended = open.ended(NOW, how).unwrap();
+                tx.save_session(project, &ended)?;
+                assert_eq!(tx.session_anywhere("a")?, Some((project, ended)));
+                assert_eq!(tx.session_anywhere("ghost")?, None);
+                let later = NOW.plus(Duration::from_secs(1));
+                assert_eq!(tx.open_sessions(later, 10)?, [(project, session("b", device))]);
+                assert_eq!(tx.open_sessions(NOW, 10)?, []);
+                let newest = tx.sessions(project, (None, 1))?;
+                let rest = tx.sessions(project, (newest.next, 1))?;
+                assert_eq!((newest.rows[0].id.as_str(), rest.rows[0].id.as_str(), rest.next), ("b", "a", None));
+                assert_eq!(tx.sessions(other, (None, 10))?.rows, []);
+                Ok(())
+            })
+            .unwrap();
+    }
 }

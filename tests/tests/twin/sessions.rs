@@ -149,6 +149,30 @@ fn sessions_are_off_until_an_admin_turns_them_on_and_stop_when_turned_off() {
 }
 
 #[test]
+fn an_open_session_ends_when_sessions_are_turned_off_or_its_device_is_rejected() {
+    let (server, device) = allowed();
+    let admin = server.admin();
+    for is_first in [true, false] {
+        let (id, command) = open(admin, &json!({ "kind": "shell" }), 600);
+        let mut at_device = device_line(&server, &device, &id);
+        let mut operator = operator_line(&server, admin, &id);
+        operator.send(b"\0\0\x01a");
+        assert_eq!(at_device.read(4), b"\0\0\x01a");
+        let said = json!({ "kind": "command", "command": command, "state": "succeeded" });
+        let _ = device.report(if is_first { 1 } else { 2 }, &[said]).expect(200);
+        if is_first {
+            set_project(admin, &json!({ "sessions": false }));
+        } else {
+            let _ = admin.post(&format!("/devices/{NAME}/reject"), &json!({})).expect(200);
+        }
+        assert!(operator.is_cut(PATIENCE).unwrap() && at_device.is_cut(PATIENCE).unwrap());
+        let session = ended(admin, &id);
+        assert_eq!((&session["end"], &session["to_device"]), (&json!("refused"), &json!(4)));
+        set_project(admin, &json!({ "sessions": true }));
+    }
+}
+
+#[test]
 fn nobody_but_who_opened_it_and_its_device_joins_a_session() {
     let (server, device) = allowed();
     let admin = server.admin();

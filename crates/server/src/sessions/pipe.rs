@@ -40,7 +40,7 @@ struct Passing<'a> {
 }
 
 /// Passes bytes both ways until something ends it. Both ends are closed then.
-pub async fn pipe<D, O>(line: Line, ends: (D, O), recorder: &Recorder, stop: impl Future<Output = ()>) -> (End, Counts)
+pub async fn pipe<D, O>(line: Line, ends: (D, O), recorder: &Recorder, stop: impl Future<Output = End>) -> (End, Counts)
 where
     D: AsyncRead + AsyncWrite + Unpin,
     O: AsyncRead + AsyncWrite + Unpin,
@@ -58,7 +58,7 @@ where
         end = both(&passing, line, (&mut from_device, &mut to_operator), (&mut from_operator, &mut to_device)) => end,
         () = tokio::time::sleep(line.time_max) => End::TimeOut,
         () = idle(&passing, line.idle_max) => End::Idle,
-        () = stop => End::ServerStopped,
+        end = stop => end,
     };
     // What was said last still arrives, if anybody takes it.
     let farewell = async {
@@ -154,8 +154,8 @@ mod tests {
         Recorder::begin(folder.path().join("x.cast"), Timestamp(0), true).await.unwrap()
     }
 
-    async fn never() {
-        std::future::pending::<()>().await;
+    async fn never() -> End {
+        std::future::pending().await
     }
 
     #[tokio::test(start_paused = true)]
@@ -206,7 +206,7 @@ mod tests {
         let (end, _) = pipe(LINE, (device, operator), &recorder, never()).await;
         assert_eq!((end, began.elapsed()), (End::Idle, Duration::from_secs(600)));
         let ((device, _a), (operator, _b)) = (duplex(64), duplex(64));
-        let (end, _) = pipe(LINE, (device, operator), &recorder, async {}).await;
+        let (end, _) = pipe(LINE, (device, operator), &recorder, async { End::ServerStopped }).await;
         assert_eq!(end, End::ServerStopped);
     }
 

@@ -112,6 +112,12 @@ async fn pass_once(app: &App) -> Result<(), FlowError> {
         app.write(move |tx| commands::pass_time(tx, now, &due)).await?;
     }
     app.sessions.drop_late(now);
+    for id in app.sessions.open() {
+        let asked = id.clone();
+        if !app.read::<_, FlowError>(move |view| sessions::goes_on(view, &asked)).await? {
+            app.sessions.forbid(&id);
+        }
+    }
     let before = now.minus(limit::SESSION_WAIT);
     let late = app.read::<_, StoreError>(move |view| view.open_sessions(before, limit::WORK_BATCH_ACTIONS)).await?;
     let waiting: Vec<_> = late.into_iter().filter(|(_, one)| one.may_join(now).is_err_and(is_late)).collect();

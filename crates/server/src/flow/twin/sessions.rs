@@ -1,6 +1,7 @@
 //! Remote sessions: who may open and join them, and the record that each leaves.
 
 use muster_domain::command::{Command, SessionKind};
+use muster_domain::device::DeviceState;
 use muster_domain::session::{End, Ended, Session, SessionState};
 use muster_domain::{Actor, Permission};
 use muster_store::events::NewEvent;
@@ -74,6 +75,19 @@ pub fn device_may_join(
     check_allowed(view, project)?;
     session.may_join(now)?;
     Ok(session)
+}
+
+/// May an open session go on? Not if sessions were turned off, or its device rejected or deleted.
+pub fn goes_on(view: &View<'_>, id: &str) -> Result<bool, FlowError> {
+    let Some((project, session)) = view.session_anywhere(id)? else { return Ok(false) };
+    if !view.project(project)?.settings.sessions {
+        return Ok(false);
+    }
+    match view.device_by_id(project, session.device) {
+        Ok(device) => Ok(device.state == DeviceState::Accepted),
+        Err(StoreError::NoDevice(_)) => Ok(false),
+        Err(other) => Err(other.into()),
+    }
 }
 
 /// Both ends are there.
