@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use muster_vocab::limit;
 use muster_wire::agent::SessionKind;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::CertificateDer;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, http};
 
@@ -78,14 +78,13 @@ impl RealNet {
     /// The same connections with the token of another device: simulated fleets share them.
     #[must_use]
     pub fn sharing(&self, token: &str) -> Self {
-        Self { agent: self.agent.clone(), server: self.server.clone(), token: token.to_owned(), door: None }
-    }
-
-    /// Also opens the remote sessions that these rules allow.
-    pub fn with_sessions(mut self, rules: SessionRules, ca: Option<&Path>) -> Result<Self, NetSetupError> {
-        let server = Server { address: self.server.clone(), token: self.token.clone(), tls: tls(ca)? };
-        self.door = Some(Arc::new(Door::new(rules, server)));
-        Ok(self)
+        Self {
+            agent: self.agent.clone(),
+            server: self.server.clone(),
+            token: token.to_owned(),
+            roots: self.roots.clone(),
+            sessions: self.sessions.clone(),
+        }
     }
 
     fn request(&self, method: &str, path: &str) -> http::request::Builder {
@@ -177,25 +176,6 @@ pub fn is_address(server: &str) -> bool {
     let server = server.trim_end_matches('/');
     let host = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://")).unwrap_or_default();
     !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '"'])
-}
-
-/// For connections that aren't HTTP; the same trust as above.
-pub fn tls(ca: Option<&Path>) -> Result<Arc<ClientConfig>, NetSetupError> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                // One that isn't understood trusts nobody, as in ureq.
-                let _ = roots.add(certificate.der().to_vec().into());
-            }
-        }
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring has the ciphers of both versions");
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }
 
 fn check_origin(response: &http::Response<Body>) -> Result<(), NetError> {
