@@ -203,8 +203,7 @@ fn own_name() -> Option<String> {
 
 fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
-    let ca = config.ca.as_deref();
-    let net = RealNet::new(&config.server, &config.token, ca)?.with_sessions(config.commands.sessions(), ca)?;
+    let net = RealNet::new(&config.server, &config.token, config.ca.as_deref())?;
     let world = RealWorld { disk: RealDisk, net, host: RealHost { restart: config.restart.clone() } };
     let (device, patience) = match &config.watchdog {
         Some(watchdog) => (Some(watchdog.device.as_path()), Duration::from_secs(watchdog.stuck_after_s)),

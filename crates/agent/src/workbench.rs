@@ -42,10 +42,6 @@ impl CutDisk {
 }
 
 impl Disk for CutDisk {
-    fn modified(&self, path: &Path) -> io::Result<Timestamp> {
-        RealDisk.modified(path)
-    }
-
     fn kind(&self, path: &Path) -> io::Result<Option<Kind>> {
         RealDisk.kind(path)
     }

@@ -16,7 +16,7 @@ use rustls::pki_types::CertificateDer;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, http};
 
-use super::session::{Door, SessionRules, line::Server};
+use super::session::{Server, Sessions};
 use crate::world::{Call, Net, NetError, Reply};
 
 /// On each answer of a Muster server under `/device/v1`.
@@ -32,7 +32,9 @@ pub struct RealNet {
     /// `https://host[:port]`
     server: String,
     token: String,
-    door: Option<Arc<Door>>,
+    /// The CA's certificates, if one was named.
+    roots: Vec<CertificateDer<'static>>,
+    sessions: Sessions,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +59,11 @@ impl RealNet {
             return Err(NetSetupError::Address(server.to_owned()));
         }
         let mut tls = TlsConfig::builder();
+        let mut roots = Vec::new();
         if let Some(path) = ca {
-            tls = tls.root_certs(RootCerts::Specific(Arc::new(certificates(path)?)));
+            let found = certificates(path)?;
+            roots.extend(found.iter().map(|found| CertificateDer::from(found.der().to_vec())));
+            tls = tls.root_certs(RootCerts::Specific(Arc::new(found)));
         }
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -72,7 +77,8 @@ impl RealNet {
             .output_buffer_size(16 * 1024)
             .user_agent(concat!("muster-agent/", env!("CARGO_PKG_VERSION")))
             .tls_config(tls.build());
-        Ok(Self { agent: config.build().new_agent(), server: server.to_owned(), token: token.to_owned(), door: None })
+        let (server, token) = (server.to_owned(), token.to_owned());
+        Ok(Self { agent: config.build().new_agent(), server, token, roots, sessions: Sessions::default() })
     }
 
     /// The same connections with the token of another device: simulated fleets share them.
@@ -122,17 +128,6 @@ impl Net for RealNet {
         Ok(Reply { status: response.status().as_u16(), body: body.map_err(|failed| unreachable(&failed))? })
     }
 
-    fn open_session(&self, session: &str, kind: &SessionKind, time_max: Duration) -> Result<(), NetError> {
-        let Some(door) = &self.door else {
-            return Err(NetError::Unreachable("this device opens no remote sessions".into()));
-        };
-        let seconds_max = u32::try_from(time_max.as_secs()).unwrap_or(u32::MAX);
-        door.open(session, kind, seconds_max).map_err(|failed| {
-            let cause = std::error::Error::source(&failed).map(|cause| format!(": {cause}")).unwrap_or_default();
-            NetError::Unreachable(format!("{failed}{cause}"))
-        })
-    }
-
     fn fetch(
         &self,
         path: &str,
@@ -167,6 +162,18 @@ impl Net for RealNet {
             }
         }
         Ok(sent)
+    }
+
+    fn open_session(&self, session: &str, kind: &SessionKind, time_max: Duration) -> Result<(), NetError> {
+        let server = Server { address: self.server.clone(), token: self.token.clone(), roots: self.roots.clone() };
+        match self.sessions.open(&server, session, kind, time_max) {
+            // It goes on by itself, and nobody waits for it.
+            Ok(_) => Ok(()),
+            Err(failed) => {
+                let cause = std::error::Error::source(&failed).map_or_else(String::new, |cause| format!(": {cause}"));
+                Err(NetError::Unreachable(format!("{failed}{cause}")))
+            }
+        }
     }
 }
 
