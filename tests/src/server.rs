@@ -1,11 +1,12 @@
 //! A real `muster server` on a folder of its own and a free port.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use anyhow::{Context, anyhow, ensure};
 use serde_json::json;
@@ -222,26 +223,27 @@ impl Drop for Server {
     }
 }
 
-/// A program of this workspace, built once. It lies beside the test program's own folder.
+/// A program of this workspace, built once; its package has its name. It lies beside the test program's own folder.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| build().map_err(|failed| format!("{failed:#}")));
-    built.as_ref().map(|folder| folder.join(name)).map_err(|failed| anyhow!("{failed}"))
+    static BUILT: Mutex<BTreeMap<String, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().map_err(|_| anyhow!("a test panicked while it built a program"))?;
+    let built = built.entry(name.to_owned()).or_insert_with(|| build(name).map_err(|failed| format!("{failed:#}")));
+    built.clone().map_err(|failed| anyhow!("{failed}"))
 }
 
-fn build() -> anyhow::Result<PathBuf> {
+fn build(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("asking for the test program's path")?;
     let folder = own.parent().and_then(Path::parent).context("the test program lies in target/PROFILE/deps")?;
     let target = folder.parent().context("the profile's folder lies in target")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", "muster", "--target-dir"]).arg(target);
+    cargo.args(["build", "--quiet", "--package", name, "--target-dir"]).arg(target);
     if folder.ends_with("release") {
         cargo.arg("--release");
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let output = cargo.current_dir(root).output().context("running cargo")?;
-    ensure!(output.status.success(), "cargo build -p muster: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(folder.to_owned())
+    ensure!(output.status.success(), "cargo build -p {name}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(folder.join(name))
 }
 
 /// Sends a signal by name; a negative id means a whole process group.

@@ -41,7 +41,7 @@ use crate::server::signal;
 use crate::wait::until_true;
 
 /// The board and revision that images of these tests are for.
-const HARDWARE: &str = "box:1.0";
+pub const HARDWARE: &str = "box:1.0";
 /// Lines of its log shown when a test fails.
 const LOG_LINES_SHOWN: usize = 40;
 
@@ -76,6 +76,12 @@ impl Signer {
         Ok(Self { key, certificate })
     }
 
+    /// What devices check its signatures with.
+    #[must_use]
+    pub fn certificate(&self) -> &Path {
+        &self.certificate
+    }
+
     fn sign(&self, file: &Path, signature: &Path) -> anyhow::Result<()> {
         let mut openssl = Command::new("openssl");
         openssl.args(["cms", "-sign", "-outform", "DER", "-nosmimecap", "-binary"]);
@@ -95,7 +101,19 @@ pub struct Image<'a> {
 impl Image<'_> {
     /// Packs a `.swu` that is as it should be.
     pub fn pack(&self, signer: &Signer) -> anyhow::Result<Vec<u8>> {
-        self.pack_with(signer, self.payload)
+        pack(&self.description()?, self.payload, signer)
+    }
+
+    /// Packs a `.swu` whose description has two modes, `stable,copy-a` and `stable,copy-b`, each for its own target.
+    pub fn pack_modes(&self, signer: &Signer, other: &Path) -> anyhow::Result<Vec<u8>> {
+        let (a, b) = (self.files()?, Image { target: other, ..*self }.files()?);
+        let version = self.version;
+        let description = format!(
+            "software = {{ version = \"{version}\"; hardware-compatibility: [ \"1.0\" ];
+                stable: {{ copy-a: {{ {a} }}; copy-b: {{ {b} }}; }};
+            }}"
+        );
+        pack(&description, self.payload, signer)
     }
 
     /// Packs a `.swu` whose payload is not the one that was signed. The archive itself is sound.
@@ -103,44 +121,44 @@ impl Image<'_> {
         let mut other = self.payload.to_vec();
         let middle = other.len() / 2;
         other[middle] ^= 0xff;
-        self.pack_with(signer, &other)
-    }
-
-    fn pack_with(&self, signer: &Signer, payload: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let folder = tempfile::tempdir()?;
-        let at = |name: &str| folder.path().join(name);
-        fs::write(at("payload.bin"), payload)?;
-        fs::write(at("sw-description"), self.description()?)?;
-        signer.sign(&at("sw-description"), &at("sw-description.sig"))?;
-        // swupdate reads the archive as a stream, so this order is part of the format.
-        fs::write(at("order"), "sw-description\nsw-description.sig\npayload.bin\n")?;
-        let mut cpio = Command::new("cpio");
-        cpio.args(["--create", "--quiet", "--format", "crc"]).current_dir(folder.path());
-        run(cpio.stdin(File::open(at("order"))?).stdout(File::create(at("packed.swu"))?))?;
-        Ok(fs::read(at("packed.swu"))?)
+        pack(&self.description()?, &other, signer)
     }
 
     fn description(&self) -> anyhow::Result<String> {
+        let (version, files) = (self.version, self.files()?);
+        Ok(format!("software = {{ version = \"{version}\"; hardware-compatibility: [ \"1.0\" ]; {files} }}"))
+    }
+
+    fn files(&self) -> anyhow::Result<String> {
         let mut hex = String::new();
         for byte in Sha256::digest(self.payload) {
             write!(hex, "{byte:02x}")?;
         }
-        let (version, target) = (self.version, self.target.to_str().context("the target is no text")?);
+        let target = self.target.to_str().context("the target is no text")?;
         Ok(format!(
-            r#"software = {{
-    version = "{version}";
-    hardware-compatibility: [ "1.0" ];
-    files: ({{
+            r#"files: ({{
         filename = "payload.bin";
         path = "{target}";
         type = "rawfile";
         properties: {{ create-destination = "true"; }};
         sha256 = "{hex}";
-    }});
-}}
-"#
+    }});"#
         ))
     }
+}
+
+fn pack(description: &str, payload: &[u8], signer: &Signer) -> anyhow::Result<Vec<u8>> {
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("payload.bin"), payload)?;
+    fs::write(at("sw-description"), description)?;
+    signer.sign(&at("sw-description"), &at("sw-description.sig"))?;
+    // swupdate reads the archive as a stream, so this order is part of the format.
+    fs::write(at("order"), "sw-description\nsw-description.sig\npayload.bin\n")?;
+    let mut cpio = Command::new("cpio");
+    cpio.args(["--create", "--quiet", "--format", "crc"]).current_dir(folder.path());
+    run(cpio.stdin(File::open(at("order"))?).stdout(File::create(at("packed.swu"))?))?;
+    Ok(fs::read(at("packed.swu"))?)
 }
 
 /// A device with a folder of its own, on which swupdate runs, is stopped, and runs again.
@@ -252,7 +270,7 @@ impl Drop for Swupdate {
 }
 
 /// swupdate exits without a `globals` section; `identify` becomes configData.
-const CONFIGURATION: &str = r#"globals: {
+pub const CONFIGURATION: &str = r#"globals: {
     verbose = true;
     loglevel = 5;
 };

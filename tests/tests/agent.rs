@@ -2,4 +2,8 @@
 //!
 //! Each test is a black box: it acts as an operator by the API and as a device by `/device/v1`.
 
+mod golden;
+mod join;
+mod reports;
 mod update;
+mod wait;

@@ -5,6 +5,7 @@
 mod agent;
 mod api;
 mod ddi;
+mod disk;
 mod faults;
 mod lives;
 mod real;

@@ -1,5 +1,9 @@
 //! Programs we did not write, against a real server. They are skipped by `cargo xtask test --fast`.
 
+mod agent_rauc;
+mod agent_swupdate;
+mod boot;
+mod bootloaders;
 mod clock;
 mod schemathesis;
 mod swupdate;

@@ -1,8 +1,11 @@
-//! Does the server keep its word when it is killed again and again?
+//! Do devices and server keep their word when everything goes wrong?
+//!
+//! First virtual boards, see `boards`. Then the server is killed again and again:
 //!
 //! A real server on a real disk, a rollout to simulated devices, and SIGKILL at moments drawn from a seed. Kills are
 //! tied to the rollout's progress, so that they fall into all of it and not only into its quiet parts.
 
+mod boards;
 mod devices;
 mod server;
 mod verdict;
@@ -43,7 +46,8 @@ const QUIET_MAX: Duration = Duration::from_secs(90);
 const AIM: u64 = 0xfa17;
 const COMPLAINTS_SHOWN_MAX: usize = 20;
 
-/// Kill the server again and again during a rollout, and check that nothing is lost or done twice.
+/// Cut the power of virtual devices at every moment, give them every fault there is, then kill the server again and
+/// again during a rollout; and check that nothing is bricked, lost, or done twice.
 #[derive(Debug, clap::Args)]
 pub struct Faults {
     /// Print each figure as one JSON line
@@ -58,10 +62,28 @@ pub struct Faults {
     /// Draws the moments of the kills and what goes wrong on the devices
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How many virtual boards live through faults of every kind
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    lives: u64,
+    /// Only the boards; the server is left alone
+    #[arg(long)]
+    boards: bool,
+    /// Tell the life of the one board with this seed
+    #[arg(long, value_name = "SEED")]
+    replay: Option<u64>,
 }
 
 impl Faults {
     pub fn run(&self) -> anyhow::Result<()> {
+        if let Some(seed) = self.replay {
+            return boards::replay(seed);
+        }
+        let figures = boards::run(self.lives, self.seed)?;
+        figure::print(&figures, self.json)?;
+        if self.boards { Ok(()) } else { self.kill_servers() }
+    }
+
+    fn kill_servers(&self) -> anyhow::Result<()> {
         eprintln!("building muster");
         process::run(&mut process::cargo(&["build", "--quiet", "--package", "muster"]))?;
         let program = process::root().join("target/debug/muster");

@@ -1,6 +1,7 @@
 //! The project's routines: each is one word after `cargo xtask`.
 
 mod bench;
+mod delta;
 mod faults;
 mod figure;
 mod loader;
@@ -8,6 +9,7 @@ mod parts;
 mod process;
 mod test;
 mod tidy;
+mod unpacked;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,9 @@ enum Routine {
     Test(test::Test),
     Faults(faults::Faults),
     Tidy(tidy::Tidy),
+    /// Make or apply one delta, to be measured.
+    #[command(hide = true)]
+    Delta(delta::Delta),
     /// Write docs/limits.md from the limits in the code.
     Limits,
 }
@@ -64,6 +69,7 @@ fn run(routine: Routine) -> anyhow::Result<()> {
         Routine::Test(test) => test.run(),
         Routine::Faults(faults) => faults.run(),
         Routine::Tidy(tidy) => tidy.run(),
+        Routine::Delta(delta) => delta.run(),
         Routine::Limits => tidy::write_limits(),
         Routine::Bench(bench) => bench.run(),
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::process;
+use crate::{process, unpacked};
 
 /// Package lists come from a mirror that may answer slowly; a third failure is a real one.
 const UPDATE_TRIES: u32 = 3;
@@ -39,19 +39,84 @@ const NGINX: Part =
     Part { program: "nginx", packages: &["nginx-light", "nginx"], why: "check-ins are compared with it" };
 const FAKETIME: Part =
     Part { program: "faketime", packages: &["faketime"], why: "the server's clock jumps with its library" };
+const FW_PRINTENV: Part = Part {
+    program: "fw_printenv",
+    packages: &["libubootenv-tool"],
+    why: "U-Boot's environment is compared with the agent's",
+};
+const RAUC: Part = Part { program: "rauc", packages: &["rauc"], why: "the agent installs bundles with its service" };
+const SQUASHFS: Part =
+    Part { program: "mksquashfs", packages: &["squashfs-tools"], why: "a RAUC bundle is a squashfs file system" };
+const BUS: Part = Part { program: "dbus-daemon", packages: &["dbus"], why: "RAUC's service is asked over D-Bus" };
+const BUS_CLIENT: Part =
+    Part { program: "dbus-send", packages: &["dbus-bin"], why: "it tells whether RAUC's service is up" };
+const QEMU: Part = Part {
+    program: "qemu-system-x86_64",
+    packages: &["qemu-system-x86"],
+    why: "test machines lose their power in it, and start again",
+};
+const SFDISK: Part = Part { program: "sfdisk", packages: &["fdisk"], why: "test machines have disks with partitions" };
+const MKE2FS: Part = Part { program: "mke2fs", packages: &["e2fsprogs"], why: "test machines have file systems" };
+const GRUB: Part =
+    Part { program: "grub-mkimage", packages: &["grub-common"], why: "test machines are started by GRUB" };
+const STRIP: Part = Part { program: "strip", packages: &["binutils"], why: "test machines hold no debug information" };
 const PYTHON: Part = Part { program: "python3", packages: &["python3"], why: "the API fuzzer runs on it" };
 
-/// Installs what the tests run where it is missing: programs on the search path, and the API fuzzer.
+const FOR_TESTS: [&Part; 15] = [
+    &SWUPDATE,
+    &CPIO,
+    &OPENSSL,
+    &CURL,
+    &FAKETIME,
+    &FW_PRINTENV,
+    &RAUC,
+    &SQUASHFS,
+    &BUS,
+    &BUS_CLIENT,
+    &QEMU,
+    &SFDISK,
+    &MKE2FS,
+    &GRUB,
+    &STRIP,
+];
+
+const TIME: Part = Part { program: "time", packages: &["time"], why: "what programs use is measured with it" };
+const ZSTD: Part = Part { program: "zstd", packages: &["zstd"], why: "deltas are compared with whole files" };
+const XDELTA3: Part = Part { program: "xdelta3", packages: &["xdelta3"], why: "deltas are compared with it" };
+const BSDIFF: Part = Part { program: "bsdiff", packages: &["bsdiff"], why: "deltas are compared with it" };
+const NPM: Part = Part { program: "npm", packages: &["npm"], why: "a version of a real program is fetched with it" };
+
+/// Installs what the tests run where it is missing: programs on the search path, what machines are made of, and the
+/// API fuzzer.
 pub fn for_tests() -> anyhow::Result<()> {
-    for part in [&SWUPDATE, &CPIO, &OPENSSL, &CURL, &FAKETIME] {
+    for part in FOR_TESTS {
         install(part)?;
     }
+    unpacked::for_machines()?;
     schemathesis().map(|_| ())
 }
 
 /// The `nginx` that check-ins are compared with.
 pub fn nginx() -> anyhow::Result<PathBuf> {
     install(&NGINX)
+}
+
+/// What deltas are compared with; gives the `time` that measures them all.
+pub fn for_deltas() -> anyhow::Result<PathBuf> {
+    for part in [&ZSTD, &XDELTA3, &BSDIFF] {
+        install(part)?;
+    }
+    install(&TIME)
+}
+
+/// The client of npm's packages.
+pub fn npm() -> anyhow::Result<PathBuf> {
+    install(&NPM)
+}
+
+/// The interpreter that brings pip, the client of PyPI's packages.
+pub fn python() -> anyhow::Result<PathBuf> {
+    install(&PYTHON)
 }
 
 /// The folder with PostgreSQL's programs (`initdb`, `postgres`, `pgbench`), which Debian keeps off the search path.
@@ -119,7 +184,8 @@ fn install_package(packages: &[&str], program: &str, why: &str) -> anyhow::Resul
     outcome
 }
 
-fn update_package_lists() -> anyhow::Result<()> {
+/// Once per run.
+pub fn update_package_lists() -> anyhow::Result<()> {
     static UPDATED: std::sync::OnceLock<()> = std::sync::OnceLock::new();
     if UPDATED.get().is_some() {
         return Ok(());

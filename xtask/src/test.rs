@@ -78,7 +78,7 @@ impl Test {
             }
             Step::Parts => parts::for_tests().map(|()| Tally::default()),
             Step::Outside => {
-                process::run(&mut process::cargo(&["build", "--package", "muster"]))?;
+                process::run(&mut process::cargo(&["build", "--package", "muster", "--package", "muster-agent"]))?;
                 let mut cargo = process::cargo(&["test", "--package", "muster-tests"]);
                 cargo.args(filter);
                 if self.fast {

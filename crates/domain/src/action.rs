@@ -4,6 +4,7 @@
 //! scheduled → queued → [awaiting_confirmation →] offered → running → finished | failed | downloaded
 //!     every open state → canceled | lost        running → canceling → canceled | finished | failed | running
 //!     lost, canceled without an answer → finished, when the device comes back and says so
+//!     canceled → finished, when a device that says so only of what it runs says so
 //! ```
 //!
 //! Pure. Every input that is not listed for a state is refused and changes nothing.
@@ -157,8 +158,8 @@ pub struct Action {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    pub done: u32,
-    pub of: u32,
+    pub done: u64,
+    pub of: u64,
 }
 
 /// What the device said on the deployment channel.
@@ -261,7 +262,10 @@ pub fn step(action: &Action, now: Timestamp, input: Input) -> Result<Action, Ref
         (S::Canceled, Input::Report { said: Said::Succeeded, .. }) if never_answered(action) => {
             Action { installed: true, ..ended(action, S::Finished, None) }
         }
-        (S::Canceled, Input::Report { said: Said::Installed, .. }) if unanswered_cancel(action) => {
+        // It was taken from the device without its word, or the word crossed the cancel: what it runs is the truth.
+        (S::Canceled, Input::Report { said: Said::Installed, .. })
+            if action.reason != Some(EndReason::DeviceRemoved) =>
+        {
             Action { installed: true, ..ended(action, S::Finished, None) }
         }
         (S::Canceling, Input::CancelReport(said)) => cancel_report(action, now, &said),
@@ -378,11 +382,7 @@ fn unanswered(action: &Action) -> Option<EndReason> {
 }
 
 fn never_answered(action: &Action) -> bool {
-    unanswered_cancel(action) && !action.told_skip
-}
-
-fn unanswered_cancel(action: &Action) -> bool {
-    matches!(action.reason, Some(EndReason::Unanswered(_)))
+    matches!(action.reason, Some(EndReason::Unanswered(_))) && !action.told_skip
 }
 
 fn moved(action: &Action, state: ActionState) -> Action {
@@ -501,7 +501,8 @@ pub(crate) mod tests {
         assert_eq!(targets(S::Downloaded), [S::Finished, S::Failed]);
         assert_eq!(targets(S::Failed), []);
         assert_eq!(targets(S::Lost), [S::Finished, S::Downloaded, S::Failed, S::Lost]);
-        assert_eq!(targets(S::Canceled), []);
+        // A device of Muster's own that says so only of what it runs.
+        assert_eq!(targets(S::Canceled), [S::Finished]);
     }
 
     #[test]
@@ -565,6 +566,20 @@ pub(crate) mod tests {
         let download_only = Action { push: Push::DownloadOnly, ..waiting };
         let next = step(&download_only, T0, said(Said::Succeeded)).unwrap();
         assert_eq!((next.state, next.installed), (ActionState::Downloaded, false));
+    }
+
+    #[test]
+    fn a_device_that_says_so_only_of_what_it_runs_is_believed_whatever_it_was_told() {
+        let skip = Action { told_skip: true, ..action(ActionState::Running) };
+        let taken = Action { reason: Some(EndReason::Superseded), ..action(ActionState::Canceled) };
+        let download_only = Action { push: Push::DownloadOnly, ..action(ActionState::Downloaded) };
+        for before in [skip, taken, download_only, action(ActionState::Canceling), action(ActionState::Lost)] {
+            let next = step(&before, T0, said(Said::Installed)).unwrap();
+            assert_eq!((next.state, next.installed, next.reason.clone()), (ActionState::Finished, true, None));
+            assert_eq!(step(&next, T0, said(Said::Installed)), Err(Refused::Closed));
+        }
+        let removed = Action { reason: Some(EndReason::DeviceRemoved), ..action(ActionState::Canceled) };
+        assert_eq!(step(&removed, T0, said(Said::Installed)), Err(Refused::Closed));
     }
 
     #[test]

@@ -258,6 +258,14 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_window_allows_the_download_and_does_not_make_a_soft_push_a_forced_one() {
+        let window = Window::parse("sat 02:00-05:00 UTC").unwrap();
+        let closed = terms(Push::Soft, Some(&window), T0).allowed();
+        assert_eq!(closed, Allowed { download: true, install: false, forced: false });
+        assert!(terms(Push::Forced, Some(&window), T0).allowed().forced);
+    }
+
+    #[test]
     fn download_only_downloads_and_skips_the_update() {
         let terms = terms(Push::DownloadOnly, None, T0);
         assert_eq!((terms.download, terms.update), (Handling::Forced, Handling::Skip));

@@ -20,6 +20,7 @@ use command::access::{self, AccountCommand, AuditCommand, ProjectCommand, TokenC
 use command::artifact::{self, ArtifactCommand};
 use command::configuration::{self, ConfigurationCommand};
 use command::device::{self, ActionCommand, DeviceCommand, LabelCommand};
+use command::join_token::{self, JoinTokenCommand};
 use command::kind::{self, DeleteArgs, DescribeArgs, GetArgs};
 use command::order::{self, OrderCommand};
 use command::release::{self, ChannelCommand, ReleaseCommand};
@@ -116,6 +117,9 @@ enum Command {
     /// API tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Secrets that let new devices in.
+    #[command(subcommand)]
+    JoinToken(JoinTokenCommand),
     /// People and services.
     #[command(subcommand)]
     Account(AccountCommand),
@@ -161,6 +165,7 @@ fn main() -> ExitCode {
         Command::Session(command) => here().and_then(|here| remote::session(&here, command)),
         Command::Action(command) => here().and_then(|here| device::action(&here, command)),
         Command::Token(command) => here().and_then(|here| access::token(&here, command)),
+        Command::JoinToken(command) => here().and_then(|here| join_token::run(&here, command)),
         Command::Account(command) => here().and_then(|here| access::account(&here, command)),
         Command::Project(command) => here().and_then(|here| access::project(&here, command)),
         Command::Audit(command) => here().and_then(|here| access::audit(&here, &command)),

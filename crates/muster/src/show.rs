@@ -10,6 +10,7 @@ use muster_wire::command::{Command, CommandKind, Session, SessionKind};
 use muster_wire::configuration::Configuration;
 use muster_wire::device::{Device, TimelineEntry};
 use muster_wire::event::Event;
+use muster_wire::join_token::JoinToken;
 use muster_wire::release::Release;
 use muster_wire::rollout::Rollout;
 use muster_wire::token::Token;
@@ -228,6 +229,25 @@ impl Row for Token {
 
     fn wide(&self) -> Vec<String> {
         vec![maybe(self.last_used_at)]
+    }
+}
+
+impl Row for JoinToken {
+    const HEADERS: &'static [&'static str] = &["NAME", "USES", "LEFT", "EXPIRES", "LABELS"];
+    const WIDE: &'static [&'static str] = &["CREATED", "BY"];
+    const EMPTY: &'static str = "No join tokens. Make one: muster join-token create NAME --life 7d";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let left = self.uses_left.map_or_else(|| "any".into(), |left| left.to_string());
+        vec![self.name.clone(), self.uses.to_string(), left, time(self.expires_at), pairs(&self.labels)]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        vec![time(self.created_at), self.created_by.clone()]
     }
 }
 

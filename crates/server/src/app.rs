@@ -8,10 +8,11 @@ use muster_store::{Changes, Store, StoreError, Tx, View};
 use muster_vocab::{DeviceId, Sha256, Timestamp};
 use tokio::sync::{Notify, RwLock, Semaphore, watch};
 
-use crate::clock;
 use crate::config::Config;
 use crate::sessions::Sessions;
 use crate::table::Table;
+use crate::waiting::Waiting;
+use crate::{clock, descriptors};
 
 /// Standings read at a time when the device table is filled.
 const FILL_BATCH: u32 = 10_000;
@@ -56,7 +57,7 @@ pub struct Counters {
 impl App {
     /// Opens the data folder and fills the device table from it. Called where the server's event loop runs.
     pub fn open(config: Config) -> Result<Arc<Self>, StoreError> {
-        let table = Arc::new(Table::default());
+        let table = Arc::new(Table::new(Waiting::new(descriptors::places())));
         let outbox = Arc::new(Notify::new());
         let renders = Arc::new(Notify::new());
         let (tell_events, events) = watch::channel(0);

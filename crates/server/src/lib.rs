@@ -6,6 +6,7 @@
 pub mod app;
 pub mod clock;
 pub mod config;
+mod descriptors;
 pub mod edge;
 pub mod flow;
 pub mod sessions;

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 #[derive(Debug)]
 pub struct Waiting {
     places: Semaphore,
+    all: usize,
     waiters: Mutex<HashMap<DeviceId, Waiter>>,
 }
 
@@ -35,13 +36,15 @@ pub struct Wait<'a> {
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self::with_places(limit::LONG_POLLS_MAX)
+        Self::new(limit::LONG_POLLS_MAX)
     }
 }
 
 impl Waiting {
-    fn with_places(places: usize) -> Self {
-        Self { places: Semaphore::new(places), waiters: Mutex::default() }
+    /// Room for this many devices.
+    #[must_use]
+    pub fn new(places: usize) -> Self {
+        Self { places: Semaphore::new(places), all: places, waiters: Mutex::default() }
     }
 
     /// A place for a device. `None`: all are taken.
@@ -69,13 +72,8 @@ impl Waiting {
 
     /// Places taken.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.waiters.lock().values().map(|waiter| waiter.waits).sum()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn taken(&self) -> usize {
+        self.all - self.places.available_permits().min(self.all)
     }
 }
 
@@ -109,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_device_is_woken_by_its_own_change_only() {
-        let waiting = Waiting::with_places(2);
+        let waiting = Waiting::new(2);
         let (one, other) = (waiting.enter(DeviceId(1)).unwrap(), waiting.enter(DeviceId(2)).unwrap());
         assert!(is_woken(&one, || waiting.wake([DeviceId(1)])));
         assert!(!is_woken(&other, || waiting.wake([DeviceId(1), DeviceId(3)])));
@@ -117,13 +115,13 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_given_back() {
-        let waiting = Waiting::with_places(2);
+        let waiting = Waiting::new(2);
         let (one, again) = (waiting.enter(DeviceId(1)).unwrap(), waiting.enter(DeviceId(1)).unwrap());
         assert!(waiting.enter(DeviceId(2)).is_none());
         drop(one);
         assert!(is_woken(&again, || waiting.wake([DeviceId(1)])), "the second wait of a device outlives the first");
         drop(again);
-        assert!(waiting.is_empty());
+        assert_eq!((waiting.taken(), waiting.waiters.lock().len()), (0, 0));
         assert!(waiting.enter(DeviceId(2)).is_some());
     }
 }

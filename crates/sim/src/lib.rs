@@ -3,6 +3,7 @@
 //! A [`Fleet`] is a number of conforming hawkBit DDI devices in one process, against a real server, from a seed.
 //! `device` decides and knows no IO; `wire` sends; `fleet` puts them together.
 
+pub mod board;
 pub mod chance;
 mod clock;
 mod ddi;

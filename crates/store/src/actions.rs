@@ -271,8 +271,8 @@ impl Tx<'_> {
                     action.told_skip,
                     action.silent_at.map(|at| at.0),
                     reason,
-                    progress.map(|progress| progress.done),
-                    progress.map(|progress| progress.of),
+                    progress.map(|progress| stored(progress.done)),
+                    progress.map(|progress| stored(progress.of)),
                     action.changed_at.0,
                 ))
             })
@@ -332,6 +332,11 @@ pub(crate) fn read_state(number: i64) -> Result<ActionState, StoreError> {
         .ok_or_else(|| StoreError::broken("action state", format!("{number} is none")))
 }
 
+/// What no device can have done is kept as the most that can be written.
+fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 pub(crate) fn read_window(text: &str) -> Result<Window, StoreError> {
     Window::parse(text).map_err(|bad| StoreError::broken("window", bad))
 }
@@ -358,7 +363,7 @@ fn read(row: &Row<'_>) -> Result<Action, StoreError> {
     let what = "an action";
     let push: String = row.get(8).doing(what)?;
     let reason: Option<String> = row.get(15).doing(what)?;
-    let progress = row.get::<_, Option<u32>>(16).doing(what)?.zip(row.get::<_, Option<u32>>(17).doing(what)?);
+    let progress = row.get::<_, Option<i64>>(16).doing(what)?.zip(row.get::<_, Option<i64>>(17).doing(what)?);
     Ok(Action {
         id: ActionId(row.get(0).doing(what)?),
         device: DeviceId(row.get(1).doing(what)?),
@@ -376,7 +381,7 @@ fn read(row: &Row<'_>) -> Result<Action, StoreError> {
         told_skip: row.get(13).doing(what)?,
         silent_at: row.get::<_, Option<i64>>(14).doing(what)?.map(Timestamp),
         reason: reason.map(|text| serde_json::from_str::<EndReason>(&text)).transpose().doing("a reason")?,
-        progress: progress.map(|(done, of)| Progress { done, of }),
+        progress: progress.map(|(done, of)| Progress { done: done.cast_unsigned(), of: of.cast_unsigned() }),
         created_at: Timestamp(row.get(18).doing(what)?),
         changed_at: Timestamp(row.get(19).doing(what)?),
         revision: row.get::<_, i64>(20).doing(what)?.cast_unsigned(),

@@ -55,6 +55,7 @@ pub(crate) fn rollout(name: &str, release: ReleaseId) -> Rollout {
         confirmation: false,
         priority: 500,
         dynamic: false,
+        allow_downgrade: false,
         silence_s: 3600,
     };
     Rollout {

@@ -182,6 +182,23 @@ mod tests {
     }
 
     #[test]
+    fn a_database_of_each_muster_before_is_brought_up_to_date() {
+        for known in 1..MIGRATIONS.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let conn = Connection::open(folder.path().join("muster.db")).unwrap();
+            for migration in &MIGRATIONS[..known] {
+                conn.execute_batch(migration).unwrap();
+            }
+            conn.execute_batch(&format!("PRAGMA user_version = {known}")).unwrap();
+            drop(conn);
+            drop(Store::open(folder.path(), nothing()).unwrap());
+            let conn = Connection::open(folder.path().join("muster.db")).unwrap();
+            let found: u32 = conn.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+            assert_eq!(found as usize, MIGRATIONS.len());
+        }
+    }
+
+    #[test]
     fn a_database_of_a_newer_muster_is_not_touched() {
         let folder = tempfile::tempdir().unwrap();
         drop(Store::open(folder.path(), nothing()).unwrap());

@@ -155,17 +155,39 @@ pub const RECORDING_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Recordings are kept this long; the audit log keeps their digests.
 pub const RECORDINGS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 
+/// Reports that a device keeps while it is cut off: a few updates and a week of changes, below 256 KiB of state.
+pub const AGENT_QUEUE_REPORTS_MAX: usize = 128;
+/// Lines of log that a device sends with a report.
+pub const AGENT_LOG_LINES_MAX: usize = 40;
+/// The agent's state file: the order, the queue and what is installed.
+pub const AGENT_STATE_BYTES_MAX: usize = 1024 * 1024;
+/// Restarts of a system on trial: a power cut or two are no proof against it, a third is.
+pub const AGENT_TRIAL_RESTARTS_MAX: u32 = 2;
+/// Actions that a device remembers as ended, so that the same order is never taken twice.
+pub const AGENT_ENDED_ACTIONS_MAX: usize = 16;
+/// A device asks at least once a day, whatever it was told.
+pub const POLL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of an artifact's place that are read back at a time: bounds what a check of a large image delays.
+pub const READ_BACK_BYTES: usize = 256 * 1024;
+/// Downloads of one artifact that came out wrong before the device gives up.
+pub const AGENT_FETCH_TRIES_MAX: u32 = 3;
 /// A device of Muster's own that waits for orders is answered after this: below the 60 s after which proxies and NAT
 /// boxes forget a silent connection.
 pub const LONG_POLL_MAX: Duration = Duration::from_secs(50);
-/// Devices waiting for orders at once: each costs a file descriptor and about 20 KiB. Beyond, they poll.
+/// Devices waiting for orders at once: each costs a connection, so that they also get at most half of the process's
+/// file descriptors. Beyond, they poll.
 pub const LONG_POLLS_MAX: usize = 20_000;
+/// Waiting devices whose orders time alone changes are worked out again at this rate: a window that opens for
+/// `LONG_POLLS_MAX` devices keeps the writer busy for some seconds, and its queue never fills.
+pub const TURNS_PER_S_MAX: usize = 5000;
 /// Seconds until a device that may wait asks again: enough for its reports to go first.
 pub const LONG_POLL_PAUSE_S: u32 = 1;
 /// Devices whose wait ends because the server stops come back within this many seconds, each at its own moment.
 pub const RESTART_SPREAD_S: u32 = 30;
-/// Reports of one batch: 64 with long logs stay below `DEVICE_BODY_BYTES_MAX` and are written in about 10 ms.
+/// Reports of one batch: a longer queue goes in several, so that no transaction holds up the others.
 pub const REPORTS_PER_BATCH_MAX: usize = 64;
+/// A batch in bytes: one command's 64 KiB of output, which JSON may write six times as long, has room beside others.
+pub const REPORTS_BYTES_MAX: usize = 1024 * 1024;
 /// A queue's name is a number or a UUID.
 pub const QUEUE_NAME_CHARS_MAX: usize = 64;
 /// One per site or batch is many; more is a program that forgets to delete.

@@ -52,8 +52,9 @@ pub struct Action {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
-    pub done: u32,
-    pub of: u32,
+    /// In the device's own unit; bytes from Muster's agent.
+    pub done: u64,
+    pub of: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

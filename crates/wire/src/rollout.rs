@@ -121,6 +121,9 @@ pub struct RolloutCreate {
     /// Devices that match later join the last wave.
     #[serde(default)]
     pub dynamic: bool,
+    /// Devices that know which version is older install it all the same. A rollback is always allowed.
+    #[serde(default)]
+    pub allow_downgrade: bool,
     /// A device silent about its action for this long counts as failed. Default 24 h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silence_s: Option<u32>,
@@ -217,6 +220,8 @@ pub struct Rollout {
     pub confirmation: bool,
     pub priority: u16,
     pub dynamic: bool,
+    #[serde(default)]
+    pub allow_downgrade: bool,
     pub silence_s: u32,
     /// The rollout whose failed devices this one tries again.
     #[serde(default, skip_serializing_if = "Option::is_none")]

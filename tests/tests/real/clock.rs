@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use muster_tests::agent;
 use muster_tests::field::{Field, NAME};
 use muster_tests::operator;
 use muster_tests::server::Server;
@@ -88,4 +89,21 @@ fn a_clock_that_jumps_ahead_ends_silent_actions_and_one_that_jumps_back_ends_not
     let _ = field.device.report("deploymentBase", patient.action, ("closed", "success")).expect(200);
     let _ = operator::rollout_in(field.admin(), &patient.rollout, "finished");
     goes_on(&field, "3");
+}
+
+#[test]
+fn a_join_token_lets_nobody_in_once_its_time_is_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = folder.path().join("clock");
+    set_clock(&clock, "+0");
+    let field = Field::with_server(Server::start_under(&clock_of(&clock)));
+    let made = field.admin().post("/join-tokens", &json!({ "name": "short", "life_s": 3600 })).expect(201);
+    let token = made.at("/secret").as_str().unwrap().to_owned();
+    let device = agent::joined(&field.server, &token, "in-time");
+    set_clock(&clock, "+1d");
+    wait_for_day(&field, "1 day");
+    let refused = agent::join(&field.server, &token, "late").expect(401);
+    assert!(refused.text().contains("join token short has expired"), "{refused}");
+    let _ = field.admin().get("/devices/late").expect(404);
+    let _ = device.get("/orders").expect(200);
 }

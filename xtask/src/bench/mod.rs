@@ -4,10 +4,12 @@
 //! in folders of their own and stopped afterwards.
 
 mod checkin;
+mod delta;
 mod disk;
 mod fleet;
 mod folder;
 mod nginx;
+mod pairs;
 mod postgresql;
 mod proc;
 mod server;
@@ -28,21 +30,26 @@ pub struct Bench {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
     /// Polls that change nothing, next to nginx.
     Checkin,
+    /// Deltas between real versions, next to zstd, xdelta3 and bsdiff.
+    Delta,
     /// Durable changes of state, next to the bare disk and to PostgreSQL.
     Transitions,
 }
 
 impl Bench {
     pub fn run(self) -> anyhow::Result<()> {
-        process::run(&mut process::cargo(&["build", "--release", "--package", "muster"]))?;
+        if self.names.iter().any(|name| *name != Name::Delta) {
+            process::run(&mut process::cargo(&["build", "--release", "--package", "muster"]))?;
+        }
         let mut figures = Vec::new();
         for name in self.names {
             figures.extend(match name {
                 Name::Checkin => checkin::run()?,
+                Name::Delta => delta::run()?,
                 Name::Transitions => transitions::run()?,
             });
         }

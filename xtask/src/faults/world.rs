@@ -90,6 +90,7 @@ impl World {
             confirmation: false,
             priority: None,
             dynamic: false,
+            allow_downgrade: false,
             silence_s: None,
         };
         self.post("/rollouts", &rollout).context("starting a rollout")

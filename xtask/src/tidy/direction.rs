@@ -5,17 +5,17 @@ use toml::{Table, Value};
 
 use super::finding::Finding;
 
-const EVERYTHING: [&str; 11] =
-    ["vocab", "wire", "trust", "domain", "insight", "metrics", "store", "server", "agent", "sim", "muster"];
+const EVERYTHING: [&str; 12] =
+    ["vocab", "wire", "trust", "delta", "domain", "insight", "metrics", "store", "server", "agent", "sim", "muster"];
 
 /// STYLE section 1: which of our crates a crate may use.
 fn allowed(member: &str) -> Option<&'static [&'static str]> {
     Some(match member {
         "vocab" => &[],
-        "wire" | "trust" | "domain" | "insight" | "metrics" => &["vocab"],
+        "wire" | "trust" | "delta" | "domain" | "insight" | "metrics" => &["vocab"],
         "store" => &["vocab", "domain"],
-        "agent" => &["vocab", "wire", "trust"],
-        "server" => &["vocab", "wire", "trust", "domain", "insight", "metrics", "store"],
+        "agent" => &["vocab", "wire", "trust", "delta"],
+        "server" => &["vocab", "wire", "trust", "delta", "domain", "insight", "metrics", "store"],
         "sim" | "muster" | "tests" | "xtask" => &EVERYTHING,
         _ => return None,
     })

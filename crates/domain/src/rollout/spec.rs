@@ -22,6 +22,9 @@ pub struct Spec {
     pub priority: u16,
     /// Devices that match later join the last wave.
     pub dynamic: bool,
+    /// Tell devices that an older version than theirs is meant.
+    #[serde(default)]
+    pub allow_downgrade: bool,
     pub silence_s: u32,
 }
 

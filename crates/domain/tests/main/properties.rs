@@ -61,6 +61,7 @@ fn spec() -> impl Strategy<Value = Spec> {
             confirmation,
             priority,
             dynamic,
+            allow_downgrade: false,
             silence_s: 24 * 3600,
         },
     )

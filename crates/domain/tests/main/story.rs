@@ -334,6 +334,7 @@ pub fn spec_of(waves: Vec<WaveSpec>) -> Spec {
         confirmation: false,
         priority: limit::PRIORITY_DEFAULT,
         dynamic: false,
+        allow_downgrade: false,
         silence_s: u32::try_from(limit::ACTION_SILENCE_DEFAULT.as_secs()).expect("a day fits"),
     }
 }

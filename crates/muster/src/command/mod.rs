@@ -4,6 +4,7 @@ pub mod access;
 pub mod artifact;
 pub mod configuration;
 pub mod device;
+pub mod join_token;
 pub mod kind;
 pub mod order;
 pub mod release;

@@ -117,6 +117,9 @@ pub struct CreateArgs {
     /// Devices that match later join the last wave.
     #[arg(long)]
     dynamic: bool,
+    /// Install it also where a newer version runs.
+    #[arg(long)]
+    allow_downgrade: bool,
     /// A device silent about it for this long counts as failed [default: 24h]
     #[arg(long, value_parser = read::duration)]
     silence: Option<Duration>,
@@ -194,6 +197,7 @@ fn create(here: &Here, args: CreateArgs) -> Outcome<()> {
         confirmation: args.confirmation,
         priority: args.priority,
         dynamic: args.dynamic,
+        allow_downgrade: args.allow_downgrade,
         silence_s: args.silence.map(|silence| u32::try_from(silence.as_secs()).unwrap_or(u32::MAX)),
     };
     let rollout: Rollout = here.client.create("/rollouts", &new)?;

@@ -135,6 +135,17 @@ fn tokens_accounts_and_the_audit_log() {
         "created_at": "2026-11-23T07:00:00Z", "expires_at": "2027-02-21T07:00:00Z"
     }))];
     assert_snapshot!("tokens_wide", render(Format::Wide, &tokens).unwrap());
+    let joins: Vec<JoinToken> = vec![
+        read(json!({
+            "name": "line-3", "uses": 12, "uses_left": 488, "labels": {"site": "berlin"},
+            "created_at": "2026-11-23T07:00:00Z", "expires_at": "2026-11-30T07:00:00Z", "created_by": "account:ada"
+        })),
+        read(json!({
+            "name": "lab", "uses": 0, "labels": {}, "created_at": "2026-11-23T07:00:00Z",
+            "expires_at": "2027-02-21T07:00:00Z", "created_by": "account:ada"
+        })),
+    ];
+    assert_snapshot!("join_tokens_wide", render(Format::Wide, &joins).unwrap());
     let accounts: Vec<Account> =
         vec![read(json!({"name": "ada", "scopes": ["rollouts:approve"], "created_at": "2026-11-23T07:00:00Z"}))];
     assert_snapshot!("accounts", render(Format::Table, &accounts).unwrap());

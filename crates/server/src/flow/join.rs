@@ -55,7 +55,7 @@ pub fn join(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, joining: Joinin
     check_name(&joining.device)?;
     let right = right(tx, project, &joining.proof)?;
     let id = match tx.device(project, &joining.device) {
-        Ok(known) => again(tx, project, &known, (&right, &joining))?,
+        Ok(known) => again(tx, now, project, (&known, &right, &joining))?,
         Err(StoreError::NoDevice(_)) => first(tx, now, project, (&right, &joining.device))?,
         Err(other) => return Err(other.into()),
     };
@@ -83,27 +83,33 @@ fn right(tx: &Tx<'_>, project: ProjectId, proof: &[u8; 32]) -> Result<Right, Flo
 }
 
 /// A device that is known already: only if nothing is taken from anybody by it.
-fn again(tx: &Tx<'_>, project: ProjectId, known: &Device, by: (&Right, &Joining)) -> Result<DeviceId, FlowError> {
-    let (right, joining) = by;
+fn again(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    project: ProjectId,
+    who: (&Device, &Right, &Joining),
+) -> Result<DeviceId, FlowError> {
+    let (known, right, joining) = who;
     if known.state == DeviceState::Rejected {
         return Err(FlowError::DeviceRejected);
     }
+    let by_gateway = matches!(right, Right::Gateway);
     let joined_with = tx.joined_with(project, known.id)?;
     let answer_lost = !joining.was_seen && joined_with == Some(joining.proof);
-    let waits = known.state == DeviceState::Pending && matches!(right, Right::Gateway);
-    if answer_lost || waits {
-        return Ok(known.id);
-    }
-    // Until now it came by the gateway token, which speaks for all devices: the same token may give it one of its own.
+    let waits = known.state == DeviceState::Pending && by_gateway;
+    // It came by the gateway token, which speaks for all devices: the same token may give it one of its own.
     let has_token = tx.standing_of(project, &known.name)?.is_some_and(|standing| standing.token.is_some());
-    if matches!(right, Right::Gateway) && !has_token {
-        return Ok(known.id);
-    }
+    let moves_over = by_gateway && !has_token;
     let name = &known.name;
-    Err(FlowError::Conflict(format!(
-        "{name} has joined already: let it use its token, or have an operator delete the device (its history goes) or \
-         make it a new token by hand (muster device token {name})"
-    )))
+    if !(answer_lost || waits || moves_over) {
+        return Err(FlowError::Conflict(format!(
+            "{name} has joined already: let it use its token, or have an operator delete the device (its history \
+             goes) or make it a new token by hand (muster device token {name})"
+        )));
+    }
+    let actor = Actor::Device { name: name.clone(), project };
+    audit::record(tx, now, &actor, ("device.join-again", format!("device:{name}")), &json!({}))?;
+    Ok(known.id)
 }
 
 fn first(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, who: (&Right, &str)) -> Result<DeviceId, FlowError> {

@@ -195,3 +195,26 @@ fn what_is_queued_when_the_store_is_dropped_is_on_the_disk() {
     let again = Store::open(folder.path(), Box::new(|_| ())).unwrap();
     assert_eq!(revision(&again, project, id), 501);
 }
+
+#[test]
+fn a_part_that_is_refused_leaves_nothing_and_the_rest_of_its_flow_stands() {
+    let (store, _folder) = sample::store();
+    let (project, _, id) = with_rollout(&store);
+    let before = revision(&store, project, id);
+    let part: Flow = Box::new(move |tx| {
+        tx.insert_project("before", NOW)?;
+        let refused = tx.attempt(|tx| {
+            tx.insert_project("refused", NOW)?;
+            let mut rollout = tx.rollout(project, id)?;
+            rollout.revision += 1;
+            tx.save_rollout(project, rollout);
+            Err::<(), _>(StoreError::NoDevice("gw-1".into()))
+        });
+        assert!(matches!(refused, Err(StoreError::NoDevice(_))));
+        assert_eq!(tx.rollout(project, id)?.revision, before);
+        tx.attempt(|tx| tx.insert_project("kept", NOW)).map(|_| ())
+    });
+    assert!(write_together(&store, vec![part]).iter().all(Result::is_ok));
+    assert_eq!(names(&store), ["plant", "before", "kept"]);
+    assert_eq!(revision(&store, project, id), before);
+}

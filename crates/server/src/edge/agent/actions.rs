@@ -73,6 +73,7 @@ fn nothing(id: &str) -> Refusal {
 /// With terms that allow nothing.
 fn deployment(view: &View<'_>, project: ProjectId, action: &Action) -> Result<Deployment, StoreError> {
     let release = view.release(project, action.release)?;
+    let downgrade = action.rollback || view.rollout(project, action.rollout)?.spec.allow_downgrade;
     let mut components = Vec::with_capacity(release.components.len());
     for component in release.components {
         let mut artifacts = Vec::with_capacity(component.artifacts.len());
@@ -92,7 +93,7 @@ fn deployment(view: &View<'_>, project: ProjectId, action: &Action) -> Result<De
         action: action.id,
         release: release.name.to_string(),
         version: release.version.to_string(),
-        downgrade: action.rollback,
+        downgrade,
         terms: Terms { download: false, install: false, forced: false },
         components,
     })

@@ -17,7 +17,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::{any, get, post};
 
 use crate::App;
@@ -32,11 +34,23 @@ pub fn routes(app: &Arc<App>) -> Router {
         .route("/device/v1/reports", post(reports::take))
         .route("/device/v1/configuration", get(twin::configuration))
         .route("/device/v1/sessions/{session}", get(sessions::connect))
+        .route("/device/v1", any(nothing))
+        .route("/device/v1/", any(nothing))
         .route("/device/v1/{*rest}", any(nothing))
         .method_not_allowed_fallback(wrong_method)
         // Bodies are bounded where they are read.
         .layer(DefaultBodyLimit::disable())
+        .layer(map_response(sign))
         .with_state(app.clone())
+}
+
+/// On each answer, so that a device tells a Muster server from whoever else answers on the way, and nobody on the way
+/// keeps an answer for later.
+async fn sign(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert("muster-protocol", HeaderValue::from_static("1"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
 }
 
 async fn nothing() -> Refusal {

@@ -32,7 +32,7 @@ pub(super) struct Sent {
 pub(super) async fn take(
     State(app): State<Arc<App>>,
     caller: Caller,
-    DeviceJson(sent): DeviceJson<Sent>,
+    DeviceJson(sent): DeviceJson<Sent, { limit::REPORTS_BYTES_MAX }>,
 ) -> Result<Json<Taken>, Refusal> {
     let Sent { queue, reports } = sent;
     let most = limit::QUEUE_NAME_CHARS_MAX;
@@ -68,7 +68,7 @@ fn understand(sent: Value) -> Result<Report, Refusal> {
 
 fn action(said: ActionSaid) -> News {
     let ActionSaid { action, state, messages, progress } = said;
-    let progress = progress.map(|progress| scaled(progress.done, progress.of));
+    let progress = progress.map(|progress| Progress { done: progress.done, of: progress.of });
     let working = Answer::Progress(DomainSaid::Working, progress);
     let failed = |otherwise: &str| DomainSaid::Failed { words: last_words(&messages, otherwise) };
     let (answer, text) = match state {
@@ -98,14 +98,4 @@ fn last_words(messages: &[String], otherwise: &str) -> String {
     let words = spoken[spoken.len().saturating_sub(LINES)..].join("; ");
     let words = if words.is_empty() { otherwise.to_owned() } else { words };
     words.chars().take(limit::MESSAGE_CHARS_MAX).collect()
-}
-
-/// Bytes, or a coarser unit where they are too many to count.
-fn scaled(done: u64, of: u64) -> Progress {
-    let mut shift = 0;
-    while (of >> shift) > u64::from(u32::MAX) {
-        shift += 10;
-    }
-    let number = |bytes: u64| u32::try_from(bytes >> shift).unwrap_or(u32::MAX);
-    Progress { done: number(done.min(of)), of: number(of) }
 }

@@ -167,7 +167,7 @@ fn last_words(sent: &Feedback) -> String {
 }
 
 fn progress(value: &Value) -> Option<Progress> {
-    let number = |key: &str| value.get(key)?.as_u64().and_then(|number| u32::try_from(number).ok());
+    let number = |key: &str| value.get(key)?.as_u64();
     Some(Progress { done: number("cnt")?, of: number("of")? })
 }
 

@@ -16,8 +16,8 @@ use utoipa_axum::routes as documented;
 
 use super::problem::Refusal;
 use super::{
-    accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, projects, releases,
-    remote_sessions, rollouts, session, tokens, uploads,
+    accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, join_tokens, projects,
+    releases, remote_sessions, rollouts, session, tokens, uploads,
 };
 use crate::App;
 
@@ -51,6 +51,8 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(accounts::delete))
         .routes(documented!(tokens::list, tokens::post))
         .routes(documented!(tokens::delete))
+        .routes(documented!(join_tokens::list, join_tokens::post))
+        .routes(documented!(join_tokens::delete))
         .routes(documented!(devices::list, devices::post))
         .routes(documented!(devices::count))
         .routes(documented!(devices::accept_many))

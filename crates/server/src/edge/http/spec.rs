@@ -32,6 +32,7 @@ pub(super) fn spec(asked: &wire::RolloutCreate) -> Result<Spec, Refusal> {
         confirmation: asked.confirmation,
         priority: asked.priority.unwrap_or(limit::PRIORITY_DEFAULT),
         dynamic: asked.dynamic,
+        allow_downgrade: asked.allow_downgrade,
         silence_s: asked.silence_s.unwrap_or(silence_default),
     })
 }
@@ -105,6 +106,7 @@ pub(super) fn show(
         confirmation: rollout.spec.confirmation,
         priority: rollout.spec.priority,
         dynamic: rollout.spec.dynamic,
+        allow_downgrade: rollout.spec.allow_downgrade,
         silence_s: rollout.spec.silence_s,
         retry_of: rollout.retry_of.map(|id| id.to_string()),
         created_at: rollout.created_at,

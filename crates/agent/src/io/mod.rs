@@ -1,0 +1,8 @@
+//! What is real: the parts of [`crate::world::World`] as a device has them. Everything here is IO, and decides nothing.
+
+pub mod disk;
+pub mod host;
+pub mod net;
+mod probe;
+pub mod program;
+pub mod watchdog;

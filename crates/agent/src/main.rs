@@ -1,0 +1,236 @@
+//! `muster-agent`: the program on the device.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use lexopt::prelude::{Long, Short, Value, ValueExt};
+use muster_agent::config::{self, Config};
+use muster_agent::io::{disk::RealDisk, host::RealHost, net::RealNet, watchdog::Watchdog};
+use muster_agent::keep::{Found, Keeper};
+use muster_agent::world::{Call, Host, Net};
+use muster_agent::{Agent, Disk, Wait, World};
+use muster_wire::agent::{Join, Joined};
+
+const HELP: &str = "\
+muster-agent: brings this device from one release to the next, and back by itself when it goes wrong
+
+  muster-agent join URL --token T [--project P] [--device NAME] [--ca FILE]
+                             introduces this device to a server and writes its file
+  muster-agent run           does what the server orders, for ever
+  muster-agent status        what is installed, what is under way, what is not told yet [--json]
+  muster-agent check         is the file in order?
+
+  --config FILE   the agent's file [/etc/muster/agent.toml]
+  --help, --version
+
+examples:
+  muster-agent join https://muster.example.com --token mj_… --ca /etc/muster/ca.pem
+  muster-agent join http://127.0.0.1:8080 --token T --project default --device gateway-7 --config agent.toml
+  muster-agent run --config agent.toml";
+
+/// The machine that the agent runs on.
+struct RealWorld {
+    disk: RealDisk,
+    net: RealNet,
+    host: RealHost,
+}
+
+impl World for RealWorld {
+    fn disk(&self) -> &dyn Disk {
+        &self.disk
+    }
+
+    fn net(&self) -> &dyn Net {
+        &self.net
+    }
+
+    fn host(&self) -> &dyn Host {
+        &self.host
+    }
+}
+
+#[derive(Default)]
+struct Arguments {
+    command: String,
+    url: Option<String>,
+    token: Option<String>,
+    project: Option<String>,
+    device: Option<String>,
+    ca: Option<PathBuf>,
+    config: Option<PathBuf>,
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    match arguments().and_then(|arguments| act(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            eprintln!("muster-agent: {failed:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn arguments() -> anyhow::Result<Arguments> {
+    let mut found = Arguments::default();
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("help") | Short('h') => found.command = "help".into(),
+            Long("version") | Short('V') => found.command = "version".into(),
+            Long("token") => found.token = Some(parser.value()?.string()?),
+            Long("project") => found.project = Some(parser.value()?.string()?),
+            Long("device") => found.device = Some(parser.value()?.string()?),
+            Long("ca") => found.ca = Some(parser.value()?.into()),
+            Long("config") => found.config = Some(parser.value()?.into()),
+            Long("json") => found.json = true,
+            Value(word) if found.command.is_empty() => found.command = word.string()?,
+            Value(word) if found.command == "join" && found.url.is_none() => found.url = Some(word.string()?),
+            other => return Err(other.unexpected()).context("see muster-agent --help"),
+        }
+    }
+    Ok(found)
+}
+
+fn act(arguments: &Arguments) -> anyhow::Result<()> {
+    let path = arguments.config.clone().unwrap_or_else(|| PathBuf::from(config::PATH));
+    match arguments.command.as_str() {
+        "join" => join(arguments, &path),
+        "run" => run(&path),
+        "status" => status(&path, arguments.json),
+        "check" => {
+            let config = Config::read(&path)?;
+            say(&format!("{} is in order: {} components", path.display(), config.components.len()));
+            Ok(())
+        }
+        "version" => {
+            say(concat!("muster-agent ", env!("CARGO_PKG_VERSION")));
+            Ok(())
+        }
+        "help" => {
+            say(HELP);
+            Ok(())
+        }
+        "" => bail!("say what to do: join, run, status or check; see muster-agent --help"),
+        other => bail!("there is no command {other:?}: join, run, status or check; see muster-agent --help"),
+    }
+}
+
+fn say(text: &str) {
+    // A reader that went away needs no answer.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn join(arguments: &Arguments, path: &Path) -> anyhow::Result<()> {
+    let url = arguments.url.as_deref().context("say which server: muster-agent join https://host --token T")?;
+    let token =
+        arguments.token.clone().context("say with which token: --token T (muster join-token create makes one)")?;
+    let before = if path.exists() { Some(Config::read(path)?) } else { None };
+    if before.as_ref().is_some_and(|before| !before.token.is_empty()) {
+        bail!("{} has a token already: this device has joined. Remove the file to join anew", path.display());
+    }
+    let device = match &arguments.device {
+        Some(device) => device.clone(),
+        None => own_name().context("say what this device is called: --device NAME")?,
+    };
+    let project = arguments.project.clone().unwrap_or_else(|| "default".into());
+    let net = RealNet::new(url, "", arguments.ca.as_deref())?;
+    let body = serde_json::to_vec(&Join { token, project, device, attributes: Default::default() })?;
+    let call = Call { method: "POST", path: "/device/v1/join", body: Some(&body), timeout: Duration::from_secs(30) };
+    let reply = net.call(&call).with_context(|| format!("asking {url}"))?;
+    if reply.status >= 300 {
+        bail!("the server said no ({}): {}", reply.status, detail(&reply.body));
+    }
+    let joined: Joined = serde_json::from_slice(&reply.body).context("reading the server's answer")?;
+    let config = Config {
+        server: url.trim_end_matches('/').to_owned(),
+        project: joined.project,
+        device: joined.device,
+        token: joined.token,
+        ca: arguments.ca.clone(),
+        ..Config::new()
+    };
+    config.write(path)?;
+    let (device, file) = (&config.device, path.display());
+    say(&format!("{device} has joined. Next: name its components in {file}, then start `muster-agent run`"));
+    Ok(())
+}
+
+/// The sentence of a problem document.
+fn detail(body: &[u8]) -> String {
+    let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let detail = problem.as_ref().and_then(|problem| problem.get("detail").or_else(|| problem.get("title")));
+    detail.and_then(|detail| detail.as_str()).map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
+}
+
+/// Serial number, or host name.
+fn own_name() -> Option<String> {
+    let files = ["/proc/device-tree/serial-number", "/sys/class/dmi/id/product_serial", "/etc/hostname"];
+    let found = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+    let mut names = found.map(|text| text.trim_matches(['\0', '\n', ' ']).to_owned());
+    names.find(|name| !name.is_empty() && name != "None" && !name.starts_with("To be filled"))
+}
+
+fn run(path: &Path) -> anyhow::Result<()> {
+    let config = Config::read(path)?;
+    let net = RealNet::new(&config.server, &config.token, config.ca.as_deref())?;
+    let world = RealWorld { disk: RealDisk, net, host: RealHost { restart: config.restart.clone() } };
+    let device = config.watchdog.as_ref().map(|watchdog| watchdog.device.as_path());
+    let mut watchdog = Watchdog::open(device).context("opening the watchdog")?;
+    let mut agent = Agent::open(&world, config.settings(), config.installers(), Box::new(config.rules()))?;
+    world.host.log(&format!("{} runs {}", config.device, agent.state().release.as_deref().unwrap_or("no release yet")));
+    watchdog.ready();
+    loop {
+        watchdog.feed();
+        let wait = match agent.tick(&world) {
+            Ok(Wait::No) => continue,
+            Ok(Wait::For(time)) => time,
+            // The machine goes down and takes this program with it.
+            Ok(Wait::Restart) => Duration::from_secs(3600),
+            Err(failed) => {
+                world.host.log(&format!("{:#}", anyhow::Error::new(failed)));
+                Duration::from_secs(10)
+            }
+        };
+        watchdog.status(agent.state().update.as_ref().map_or("idle", |update| update.phase.name()));
+        sleep(wait, &mut watchdog);
+    }
+}
+
+/// Hardware watchdogs want a sign every few seconds.
+fn sleep(mut time: Duration, watchdog: &mut Watchdog) {
+    const SIGN_EVERY: Duration = Duration::from_secs(5);
+    while !time.is_zero() {
+        let part = time.min(SIGN_EVERY);
+        std::thread::sleep(part);
+        watchdog.feed();
+        time -= part;
+    }
+}
+
+fn status(path: &Path, json: bool) -> anyhow::Result<()> {
+    let config = Config::read(path)?;
+    let (_, found) = Keeper::open(&RealDisk, &config.folder)?;
+    let (Found::Newest(state) | Found::Older(state)) = found else {
+        say(&format!("{} has not run yet: start `muster-agent run`", config.device));
+        return Ok(());
+    };
+    if json {
+        say(&serde_json::to_string_pretty(&state)?);
+        return Ok(());
+    }
+    say(&format!("device    {} of project {} at {}", config.device, config.project, config.server));
+    say(&format!("release   {}", state.release.as_deref().unwrap_or("none yet")));
+    for (name, installed) in &state.installed {
+        say(&format!("  {name} {}", installed.version));
+    }
+    match &state.update {
+        Some(update) => say(&format!("update    {} is {}", update.release(), update.phase.name())),
+        None => say("update    none"),
+    }
+    say(&format!("untold    {} reports", state.queue.waiting().len()));
+    Ok(())
+}

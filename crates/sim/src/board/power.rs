@@ -1,0 +1,102 @@
+//! Does a board survive a power cut at every single moment of an update?
+
+use super::case::{self, Case, Failure};
+use super::depot::Order;
+use super::disk::Loss;
+use super::image::{Image, Nature};
+
+/// What came of all cases.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub cases: u64,
+    /// Boards that a person would have to fetch.
+    pub bricked: u64,
+    /// Boards whose word was not their deed, or that never came to an end.
+    pub wrong: u64,
+    pub first: Option<(String, Failure)>,
+}
+
+impl Outcome {
+    fn count(&mut self, name: String, case: &Case) {
+        self.cases += 1;
+        for failure in &case.failures {
+            match failure {
+                Failure::Bricked(_) => self.bricked += 1,
+                Failure::Untrue(_) | Failure::Unfinished(_) | Failure::Mixed(_) => self.wrong += 1,
+            }
+            self.first.get_or_insert_with(|| (name.clone(), failure.clone()));
+        }
+    }
+}
+
+/// What is updated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parts {
+    /// The system, in A/B slots.
+    System,
+    /// An app that the system needs, and then the system, with one commit point.
+    SystemAndApp,
+}
+
+/// Cuts the power at every operation of the disk, from the first start of the agent to the last report, with each kind
+/// of loss. The update goes well, or to a version of this nature.
+#[must_use]
+pub fn every_boundary(parts: Parts, nature: Nature) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut last = u64::MAX;
+    let mut at = 1;
+    while at <= last {
+        for loss in [Loss::All, Loss::Nothing, Loss::Torn { seed: at }, Loss::Torn { seed: at + 1_000_003 }] {
+            let mut case = an_update(parts, nature);
+            case.cut_at(at, loss);
+            case.run();
+            if case.board.power_cuts == 0 {
+                // The story ended before this operation.
+                last = at;
+            }
+            outcome.count(format!("{parts:?}, {nature:?}: power cut at operation {at}, loss {loss:?}"), &case);
+        }
+        at += 1;
+    }
+    outcome
+}
+
+fn an_update(parts: Parts, nature: Nature) -> Case {
+    let setup = case::setup(1);
+    let images = [Image::new("1.0", Nature::Good, 8000, setup.seed), Image::new("1.1", nature, 12_000, setup.seed)];
+    let app = Image::app("app-1.1", setup.seed);
+    let mut case = Case::new(setup, &images);
+    let mut components = vec![("os".to_owned(), images[1].clone())];
+    if parts == Parts::SystemAndApp {
+        components.push(("app".into(), app));
+    }
+    case.order(Order { version: "1.1".into(), components, downgrade: false, lies_about_digest: false });
+    case
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(parts: Parts, nature: Nature) {
+        let outcome = every_boundary(parts, nature);
+        assert!(outcome.cases > 200, "only {} cases", outcome.cases);
+        if let Some((name, failure)) = &outcome.first {
+            panic!("{} bricked, {} wrong of {}: {name}: {failure:#?}", outcome.bricked, outcome.wrong, outcome.cases);
+        }
+    }
+
+    #[test]
+    fn an_update_survives_a_power_cut_at_every_boundary() {
+        check(Parts::System, Nature::Good);
+        check(Parts::SystemAndApp, Nature::Good);
+    }
+
+    #[test]
+    fn the_way_back_survives_a_power_cut_at_every_boundary() {
+        check(Parts::System, Nature::Dead);
+        check(Parts::System, Nature::Deaf);
+        check(Parts::SystemAndApp, Nature::Dead);
+        check(Parts::SystemAndApp, Nature::Sick);
+    }
+}
