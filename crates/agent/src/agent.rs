@@ -105,6 +105,8 @@ pub struct Agent {
     /// Nothing is tried again before, by uptime.
     rest_until: Duration,
     is_swept: bool,
+    /// The newest state was broken: whether the order still stands is asked before anything is switched.
+    is_doubtful: bool,
 }
 
 impl Agent {
@@ -117,10 +119,12 @@ impl Agent {
     ) -> Result<Self, KeepError> {
         let (keeper, found) = Keeper::open(world.disk(), &settings.folder)?;
         let queue_name = || format!("{:016x}", world.host().chance());
+        let mut is_doubtful = false;
         let mut state = match found {
             Found::Newest(state) => state,
             // Numbers given since are lost with the newest file, so the queue starts anew under another name.
             Found::Older(mut state) => {
+                is_doubtful = true;
                 state.queue.rename(queue_name());
                 state
             }
@@ -146,6 +150,7 @@ impl Agent {
             passes: 0,
             rest_until: Duration::ZERO,
             is_swept: false,
+            is_doubtful,
         };
         agent.save(world)?;
         Ok(agent)

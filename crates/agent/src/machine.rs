@@ -20,6 +20,8 @@ pub enum Input {
         terms: Terms,
     },
     Cancel(ActionId),
+    /// The server doesn't order it any more.
+    Withdrawn(ActionId),
     /// The server still waits for an action.
     Reminded(ActionId),
     /// The device takes it: these parts differ from what runs.
@@ -136,6 +138,12 @@ pub fn step(state: &State, facts: &Facts<'_>, input: Input) -> Result<State, Ref
         Input::Order(order) => take_order(&mut next, facts, order)?,
         Input::Terms { action, terms } => under_way(&mut next, action)?.order.terms = terms,
         Input::Cancel(action) => cancel(&mut next, facts, action)?,
+        Input::Withdrawn(action) => {
+            if under_way(&mut next, action)?.phase.is_before_switch() {
+                let why = vec!["the server does not order it any more".to_owned()];
+                end(&mut next, facts, action, (ActionState::Canceled, why));
+            }
+        }
         Input::Reminded(action) => _ = tell_end_again(&mut next, facts, action),
         other => {
             let Some(update) = next.update.take() else { return Err(Refused::Illegal) };

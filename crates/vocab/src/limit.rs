@@ -102,22 +102,6 @@ pub const EVENTS_KEPT: u32 = 100_000;
 /// Event streams open at once.
 pub const EVENT_STREAMS_MAX: usize = 1000;
 
-/// Reports that a device keeps while it is cut off: a few updates and a week of changes, below 256 KiB of state.
-pub const AGENT_QUEUE_REPORTS_MAX: usize = 128;
-/// Lines of log that a device sends with a report.
-pub const AGENT_LOG_LINES_MAX: usize = 40;
-/// The agent's state file: the order, the queue and what is installed.
-pub const AGENT_STATE_BYTES_MAX: usize = 1024 * 1024;
-/// Restarts of a system on trial: a power cut or two are no proof against it, a third is.
-pub const AGENT_TRIAL_RESTARTS_MAX: u32 = 2;
-/// Actions that a device remembers as ended, so that the same order is never taken twice.
-pub const AGENT_ENDED_ACTIONS_MAX: usize = 16;
-/// A device asks at least once a day, whatever it was told.
-pub const POLL_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Bytes of an artifact's place that are read back at a time: bounds what a check of a large image delays.
-pub const READ_BACK_BYTES: usize = 256 * 1024;
-/// Downloads of one artifact that came out wrong before the device gives up.
-pub const AGENT_FETCH_TRIES_MAX: u32 = 3;
 /// Configurations of one project: each is looked at for every device.
 pub const CONFIGURATIONS_PER_PROJECT_MAX: u32 = 200;
 /// Files of one configuration; more is a release.
@@ -171,6 +155,22 @@ pub const RECORDING_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Recordings are kept this long; the audit log keeps their digests.
 pub const RECORDINGS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 
+/// Reports that a device keeps while it is cut off: a few updates and a week of changes, below 256 KiB of state.
+pub const AGENT_QUEUE_REPORTS_MAX: usize = 128;
+/// Lines of log that a device sends with a report.
+pub const AGENT_LOG_LINES_MAX: usize = 40;
+/// The agent's state file: the order, the queue and what is installed.
+pub const AGENT_STATE_BYTES_MAX: usize = 1024 * 1024;
+/// Restarts of a system on trial: a power cut or two are no proof against it, a third is.
+pub const AGENT_TRIAL_RESTARTS_MAX: u32 = 2;
+/// Actions that a device remembers as ended, so that the same order is never taken twice.
+pub const AGENT_ENDED_ACTIONS_MAX: usize = 16;
+/// A device asks at least once a day, whatever it was told.
+pub const POLL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of an artifact's place that are read back at a time: bounds what a check of a large image delays.
+pub const READ_BACK_BYTES: usize = 256 * 1024;
+/// Downloads of one artifact that came out wrong before the device gives up.
+pub const AGENT_FETCH_TRIES_MAX: u32 = 3;
 /// A device of Muster's own that waits for orders is answered after this: below the 60 s after which proxies and NAT
 /// boxes forget a silent connection.
 pub const LONG_POLL_MAX: Duration = Duration::from_secs(50);

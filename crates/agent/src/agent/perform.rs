@@ -21,6 +21,7 @@ impl Agent {
             Due::Consider => self.consider(world),
             Due::Fetch { part, artifact } => return self.fetch(world, (part, artifact)),
             Due::Stage { part } => return self.stage(world, part),
+            Due::Permit if self.is_doubtful => return Ok(self.wait(world.host().uptime())),
             Due::Permit => match self.objection(world) {
                 None => Input::Begin,
                 Some(why) => {
@@ -56,7 +57,7 @@ impl Agent {
     /// After a start, and after each update: what is on trial without an update is left, and files are removed.
     pub(super) fn settle(&mut self, world: &dyn World) -> Result<Wait, KeepError> {
         for (name, installer) in &self.installers {
-            match installer.settle(world) {
+            match installer.settle(world, self.state.installed.get(name)) {
                 Ok(Takes::Effect) => {}
                 Ok(Takes::Restart) => {
                     world.host().log(&format!("component {name} is on trial without an update: going back"));

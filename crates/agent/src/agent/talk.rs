@@ -8,11 +8,13 @@ use serde::de::DeserializeOwned;
 
 use super::{Agent, Wait};
 use crate::keep::KeepError;
-use crate::machine::Input;
+use crate::machine::{Due, Input};
 use crate::world::{Call, NetError, World};
 
 /// An exchange of messages; longer and the way is taken for broken.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// While an update is under way.
+const POLL_BUSY: Duration = Duration::from_secs(30);
 /// The first pause after a failure; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// A server that was away for long isn't missed for longer than this once it is back.
@@ -97,10 +99,9 @@ impl Agent {
 
     /// Asks for orders, and carries what they say into the state.
     pub(super) fn poll(&mut self, world: &dyn World) -> Result<Wait, KeepError> {
-        let is_idle = self.state.update.is_none() && world.host().uptime() >= self.rest_until;
+        let is_idle = self.due() == Due::Nothing && world.host().uptime() >= self.rest_until;
         let wait = if is_idle { self.settings.long_poll } else { Duration::ZERO };
         let path = format!("/device/v1/orders?wait={}&tag={}", wait.as_secs(), self.link.tag);
-        let asked_at = world.host().uptime();
         let orders = match self.exchange::<Orders>(world, ("GET", &path), None::<&()>, wait + CALL_TIMEOUT) {
             Ok(orders) => orders,
             Err(failed) => {
@@ -110,12 +111,9 @@ impl Agent {
             }
         };
         let uptime = world.host().uptime();
-        let was_held = !wait.is_zero() && uptime.saturating_sub(asked_at) >= wait / 2;
-        let is_new = orders.tag != self.link.tag;
-        let pause = match (is_idle && !wait.is_zero()) && (was_held || is_new) {
-            true => Duration::ZERO,
-            false => Duration::from_secs(u64::from(orders.poll_s)).clamp(Duration::from_secs(1), limit::POLL_MAX),
-        };
+        // The server sets the pace; who fetches, and may be told to stop, asks a little more often.
+        let most = if is_idle { limit::POLL_MAX } else { POLL_BUSY };
+        let pause = Duration::from_secs(u64::from(orders.poll_s)).clamp(Duration::from_secs(1), most);
         self.link.poll_at = uptime + pause.mul_f64(0.9) + part(pause / 5, world.host().chance());
         let offset_ms = orders.time.0.saturating_sub(world.host().now().0);
         self.link.offset_ms = if offset_ms.saturating_abs() > CLOCK_TOLERANCE_MS { offset_ms } else { 0 };
@@ -146,6 +144,7 @@ impl Agent {
             Some(ActionOrder::Cancel { action }) => self.apply(world, Input::Cancel(action))?,
             Some(ActionOrder::Confirm { .. }) | None => {}
         }
+        self.check_standing(world, orders)?;
         if orders.attributes {
             let known = self.gather(world).unwrap_or_else(|| self.state.attributes.clone());
             self.tell_attributes(world, &known, true)?;
@@ -153,6 +152,15 @@ impl Agent {
         self.note_chores(orders);
         self.link.tag.clone_from(&orders.tag);
         Ok(())
+    }
+
+    /// An update that the server doesn't order any more is given up, as long as nothing that runs was touched.
+    fn check_standing(&mut self, world: &dyn World, orders: &Orders) -> Result<(), KeepError> {
+        self.is_doubtful = false;
+        let Some(update) = &self.state.update else { return Ok(()) };
+        let (action, is_before_switch) = (update.order.action, update.phase.is_before_switch());
+        let stands = matches!(orders.action, Some(ActionOrder::Install { action: ordered, .. }) if ordered == action);
+        if stands || !is_before_switch { Ok(()) } else { self.apply(world, Input::Withdrawn(action)) }
     }
 
     fn has_ended(&self, action: ActionId) -> bool {

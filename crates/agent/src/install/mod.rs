@@ -78,7 +78,8 @@ pub trait Installer: Send + Sync {
     fn revert(&self, world: &dyn World, job: Job<'_>) -> Result<Takes, InstallError>;
 
     /// No update is under way: leaves whatever is on trial without one, because the state that knew of it was lost.
-    fn settle(&self, _world: &dyn World) -> Result<Takes, InstallError> {
+    /// `installed` is what the state believes to run.
+    fn settle(&self, _world: &dyn World, _installed: Option<&Installed>) -> Result<Takes, InstallError> {
         Ok(Takes::Effect)
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::{InstallError, Installer, Job, Place, Running, Takes};
 use crate::boot::{Bootloader, Slot};
+use crate::state::Installed;
 use crate::world::World;
 
 /// Starts that a new system gets; the second is for a power cut during the first.
@@ -99,7 +100,7 @@ impl Installer for Slots {
         Ok(if self.bootloader.running(world)? == target { Takes::Restart } else { Takes::Effect })
     }
 
-    fn settle(&self, world: &dyn World) -> Result<Takes, InstallError> {
+    fn settle(&self, world: &dyn World, _: Option<&Installed>) -> Result<Takes, InstallError> {
         let choice = self.bootloader.choice(world)?;
         if choice.trial.is_some() {
             self.bootloader.confirm(world, choice.good)?;

@@ -17,6 +17,7 @@ use muster_wire::agent::Artifact;
 use super::unpack::{Form, unpack};
 use super::{InstallError, Installer, Job, Place, Running, Takes};
 use crate::disk::{self, Kind};
+use crate::state::Installed;
 use crate::world::{Run, World};
 
 /// A digest per line; more former versions than this are kept nowhere.
@@ -318,8 +319,8 @@ impl Installer for Tree {
         Ok(if self.linked(world)? == Some(new) { Running::New } else { Running::Old })
     }
 
-    /// A switch that nobody remembers is undone.
-    fn settle(&self, world: &dyn World) -> Result<Takes, InstallError> {
+    /// A switch that nobody remembers is undone. One to what is installed was committed, and only its mark is left.
+    fn settle(&self, world: &dyn World, installed: Option<&Installed>) -> Result<Takes, InstallError> {
         let switched = self.switched();
         let what = || InstallError::disk(format!("reading {}", switched.display()));
         if world.disk().kind(&switched).map_err(what())?.is_none() {
@@ -327,6 +328,10 @@ impl Installer for Tree {
         }
         let text = disk::read(world.disk(), &switched, HISTORY_BYTES_MAX).map_err(what())?;
         let text = String::from_utf8_lossy(&text);
+        let linked = self.linked(world)?;
+        if installed.is_some_and(|now| now.digests.first().map(muster_vocab::Sha256::hex) == linked) {
+            return self.forget_switch(world).map(|()| Takes::Effect);
+        }
         let before = text.lines().nth(1).filter(|before| !before.is_empty());
         world.host().log(&format!("{} was switched without an update: going back", self.root.display()));
         self.link(world, before)?;

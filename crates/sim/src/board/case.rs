@@ -147,7 +147,8 @@ impl Case {
                 Err("a release was committed although its digest did not match".into())
             }
             Said::Committed if !stays => {
-                Err(format!("{} was reported as committed, and what stays is {good:?}", order.version))
+                let memory = self.board.boot_memory();
+                Err(format!("{} was reported as committed, and what stays is {good:?} by {memory:?}", order.version))
             }
             Said::Reverted | Said::Failed | Said::Canceled if stays && !self.had_before(told.action, os) => {
                 Err(format!("{} was reported as {:?}, and it is what stays", order.version, told.state))

@@ -183,12 +183,17 @@ impl Board {
         }
     }
 
+    /// The bootloader's own.
+    #[must_use]
+    pub fn boot_memory(&self) -> Option<Memory> {
+        let memory = self.world.disk.bytes(BOOT_FILE.as_ref())?;
+        Memory::parse(&String::from_utf8_lossy(&memory))
+    }
+
     /// What a start would bring up if the power went now for good.
     #[must_use]
     pub fn good_version(&self) -> Option<String> {
-        let memory = self.world.disk.bytes(BOOT_FILE.as_ref())?;
-        let memory = Memory::parse(&String::from_utf8_lossy(&memory))?;
-        self.version_in(memory.good)
+        self.version_in(self.boot_memory()?.good)
     }
 
     #[must_use]
@@ -221,8 +226,7 @@ impl Board {
     /// The slot whose loss costs nothing but the update under way.
     #[must_use]
     pub fn idle_slot(&self) -> Option<Slot> {
-        let memory = self.world.disk.bytes(BOOT_FILE.as_ref())?;
-        Some(Memory::parse(&String::from_utf8_lossy(&memory))?.good.other())
+        Some(self.boot_memory()?.good.other())
     }
 
     /// The last lines of the board's log.
