@@ -139,9 +139,9 @@ pub fn step(state: &State, facts: &Facts<'_>, input: Input) -> Result<State, Ref
         Input::Terms { action, terms } => under_way(&mut next, action)?.order.terms = terms,
         Input::Cancel(action) => cancel(&mut next, facts, action)?,
         Input::Withdrawn(action) => {
+            // It has not ended: the server may order it again when its turn comes.
             if under_way(&mut next, action)?.phase.is_before_switch() {
-                let why = vec!["the server does not order it any more".to_owned()];
-                end(&mut next, facts, action, (ActionState::Canceled, why));
+                next.update = None;
             }
         }
         Input::Reminded(action) => _ = tell_end_again(&mut next, facts, action),
@@ -167,12 +167,8 @@ fn take_order(state: &mut State, facts: &Facts<'_>, order: Deployment) -> Result
             return Ok(());
         }
         Some(update) if !update.phase.is_before_switch() => return Err(Refused::Busy),
-        // The server has ended that one; nothing that runs was touched.
-        Some(update) => {
-            let given_up = update.order.action;
-            end(state, facts, given_up, (ActionState::Canceled, vec!["a newer order took its place".into()]));
-        }
-        None => {}
+        // A more urgent one goes first; nothing that runs was touched, and the other may come again.
+        Some(_) | None => {}
     }
     state.update = Some(Update { order, phase: Phase::Offered, parts: Vec::new(), why: Vec::new() });
     Ok(())

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::cellar::Cellar;
 use super::dbus::{Argument, Bus, BusError, Message, Object, Value};
 use super::{InstallError, Installer, Job, Place, Running, Takes};
+use crate::state::Installed;
 use crate::world::World;
 
 /// Questions that RAUC answers from what it knows, or by asking the bootloader's programs.
@@ -188,7 +189,7 @@ impl Installer for Rauc {
     }
 
     /// Which slot is on trial only the bootloader's own program knows, and RAUC doesn't tell.
-    fn settle(&self, world: &dyn World) -> Result<Takes, InstallError> {
+    fn settle(&self, world: &dyn World, _: Option<&Installed>) -> Result<Takes, InstallError> {
         self.cellar().sweep(world.disk())?;
         Ok(Takes::Effect)
     }

@@ -13,6 +13,7 @@ use super::cellar::Cellar;
 use super::{InstallError, Installer, Job, Place, Running, Takes};
 use crate::boot::{Bootloader, Slot};
 use crate::disk::{self, Kind};
+use crate::state::Installed;
 use crate::world::{Ran, Run, World};
 
 /// Starts that a new system gets; the others are for power cuts.
@@ -235,7 +236,7 @@ impl Installer for Swupdate {
         Ok(takes)
     }
 
-    fn settle(&self, world: &dyn World) -> Result<Takes, InstallError> {
+    fn settle(&self, world: &dyn World, _: Option<&Installed>) -> Result<Takes, InstallError> {
         self.cellar().sweep(world.disk())?;
         let Some(bootloader) = &self.bootloader else { return Ok(Takes::Effect) };
         let choice = bootloader.choice(world)?;
