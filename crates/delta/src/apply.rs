@@ -156,6 +156,7 @@ impl Applier {
             let wanted = self.wanted()?;
             let bytes = (wanted - self.waiting.len()).min(delta.len());
             let (part, rest) = delta.split_at(bytes);
+            self.waiting.reserve_exact(wanted - self.waiting.len());
             self.waiting.extend_from_slice(part);
             delta = rest;
             if self.waiting.len() == wanted {

@@ -38,12 +38,16 @@ pub enum MakeError {
 
 /// Writes the delta that leads from `old` to `new`.
 ///
-/// Needs, beside the two slices, five bytes of memory for each old byte of a window of [`WINDOW_BYTES_MAX`], hence
-/// never more than 1.3 GiB, and some 20 MiB.
+/// Needs, beside the two slices, four bytes of memory for each old byte of a window of [`WINDOW_BYTES_MAX`], hence
+/// never more than 1 GiB, some 30 MiB for tables, and 24 bytes for each cover.
 ///
 /// # Errors
 /// Sizes beyond those of an artifact are refused; otherwise only writing fails.
-pub fn make(old: &[u8], new: &[u8], mut out: impl Write) -> Result<Made, MakeError> {
+pub fn make(old: &[u8], new: &[u8], out: impl Write) -> Result<Made, MakeError> {
+    make_in_windows(WINDOW_BYTES_MAX, old, new, out)
+}
+
+fn make_in_windows(window_bytes: usize, old: &[u8], new: &[u8], mut out: impl Write) -> Result<Made, MakeError> {
     let too_large = [old, new].into_iter().map(|side| side.len() as u64).find(|b| *b > limit::ARTIFACT_BYTES_MAX);
     if let Some(bytes) = too_large {
         return Err(MakeError::TooLarge { bytes });
@@ -56,8 +60,8 @@ pub fn make(old: &[u8], new: &[u8], mut out: impl Write) -> Result<Made, MakeErr
     let mut writer = Segments { old, new, out, encoder: Encoder::new(), model: Model::new(), start: (0, 0), bytes: 0 };
     writer.bytes = head.len() as u64;
     let mut at = (0, 0);
-    for window in (0..new.len()).step_by(WINDOW_BYTES_MAX) {
-        let part = |side: &[u8]| window.min(side.len())..(window + WINDOW_BYTES_MAX).min(side.len());
+    for window in (0..new.len()).step_by(window_bytes) {
+        let part = |side: &[u8]| window.min(side.len())..(window + window_bytes).min(side.len());
         let (old_part, new_part) = (part(old), part(new));
         let sorted = Sorted::new(&old[old_part.clone()]).map_err(MakeError::Sort)?;
         for cover in cover::find(&sorted, &new[new_part.clone()]) {
@@ -163,4 +167,29 @@ fn with_margins(old: &[u8], start: usize, bytes: usize) -> Vec<u8> {
     let skipped = from + MARGIN_BYTES - start;
     piece[skipped..skipped + to - from].copy_from_slice(&old[from..to]);
     piece
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::Applier;
+
+    #[test]
+    fn windows_of_both_files_are_compared_one_after_the_other() {
+        let old: Vec<u8> = (0..9000_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let new = [&old[..4500], b"something new", &old[4500..], &old[..2500]].concat();
+        for (old, new) in [(&old, &new), (&new, &old), (&Vec::new(), &new), (&new, &Vec::new())] {
+            let mut delta = Vec::new();
+            make_in_windows(1000, old, new, &mut delta).unwrap();
+            let mut made = Vec::new();
+            let mut applier = Applier::new();
+            let mut write = |bytes: &[u8]| {
+                made.extend_from_slice(bytes);
+                Ok(())
+            };
+            applier.feed(&delta, &old.as_slice(), &mut write).unwrap();
+            applier.finish().unwrap();
+            assert!(made == *new);
+        }
+    }
 }

@@ -20,7 +20,7 @@ const NUMBER_BITS_MAX: u32 = 48;
 
 const COPY_CONTEXTS: usize = 10;
 const LITERAL_CONTEXTS: usize = 7;
-const SLOT_BITS: u32 = 16;
+const SLOT_BITS: u32 = 15;
 
 /// What to do next, as a number of [`Number::Kind`].
 #[derive(Debug)]
@@ -197,13 +197,20 @@ impl Model {
 
 const PLACE_BITS: u32 = 15;
 
+/// No byte moves that far.
+const UNKNOWN: u32 = 1 << 31;
+
+fn known(moved: u32) -> Option<u32> {
+    (moved != UNKNOWN).then_some(moved)
+}
+
 /// Numbers of four bytes that point somewhere: what a changed one tells about others.
 #[derive(Debug)]
 struct Fields {
     old: u32,
     shift: u32,
     /// How far the byte that a number points to has moved: numbers relative to their own place, then absolute ones.
-    moves: [Vec<Option<u32>>; 2],
+    moves: [Vec<u32>; 2],
     /// What was last added to a number.
     last: u32,
     /// The number being changed: its old value, what it becomes by each guess, what it became so far, where.
@@ -218,7 +225,7 @@ struct Fields {
 
 impl Fields {
     fn new() -> Fields {
-        let moves = [vec![None; 1 << PLACE_BITS], vec![None; 1 << PLACE_BITS]];
+        let moves = [vec![UNKNOWN; 1 << PLACE_BITS], vec![UNKNOWN; 1 << PLACE_BITS]];
         Fields { old: 0, shift: 0, moves, last: 0, was: 0, guesses: [None; 3], became: 0, at: 0, done: 4, hits: [0; 3] }
     }
 
@@ -241,8 +248,9 @@ impl Fields {
     fn guesses(&mut self, value: u32, at: u32) -> [u64; 3] {
         if self.done >= 4 {
             let [relative, absolute] = self.target(value, at);
-            let relative = self.moves[0][relative].map(|moved| value.wrapping_add(moved).wrapping_sub(self.shift));
-            let absolute = self.moves[1][absolute].map(|added| value.wrapping_add(added));
+            let relative =
+                known(self.moves[0][relative]).map(|moved| value.wrapping_add(moved).wrapping_sub(self.shift));
+            let absolute = known(self.moves[1][absolute]).map(|added| value.wrapping_add(added));
             self.guesses = [relative, absolute, Some(value.wrapping_add(self.last))];
             self.was = value;
             self.at = at;
@@ -275,8 +283,8 @@ impl Fields {
                 *hits = *hits << 1 | u8::from(guess == Some(self.became));
             }
             let [relative, absolute] = self.target(self.was, self.at);
-            self.moves[0][relative] = Some(added.wrapping_add(self.shift));
-            self.moves[1][absolute] = Some(added);
+            self.moves[0][relative] = added.wrapping_add(self.shift);
+            self.moves[1][absolute] = added;
             self.last = added;
         }
     }

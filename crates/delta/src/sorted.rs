@@ -5,7 +5,7 @@ use libsais::SuffixArrayConstruction;
 /// Leading bits of a suffix that a table finds at once: keeps most steps of the search out of the suffix array.
 const PREFIX_BITS: u32 = 22;
 
-/// The old bytes and their suffixes in order: five bytes of memory for each, and 16 MiB.
+/// The old bytes and their suffixes in order: four more bytes of memory for each, and 16 MiB.
 #[derive(Debug)]
 pub struct Sorted<'a> {
     pub old: &'a [u8],
