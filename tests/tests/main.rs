@@ -8,4 +8,5 @@ mod ddi;
 mod disk;
 mod faults;
 mod lives;
+mod power;
 mod real;

@@ -1,6 +1,7 @@
 //! What is in the agent's file? One TOML file, `/etc/muster/agent.toml`; docs/agent.md has all of it with examples.
 
 mod component;
+mod orders;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use crate::judge::{Check, Policy, Rules};
 use crate::{Settings, disk, io::disk::RealDisk};
 
 use component::Component;
+use orders::{Commands, ConfigurationRules};
 
 pub const PATH: &str = "/etc/muster/agent.toml";
 /// A file that is larger isn't one that people wrote.
@@ -46,6 +48,10 @@ pub struct Config {
     pub health: Health,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub commands: Commands,
+    #[serde(default)]
+    pub configuration: ConfigurationRules,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<Watchdog>,
     /// Words of the command that restarts the machine; empty: systemctl reboot, or reboot.
@@ -110,12 +116,6 @@ pub struct Watchdog {
     pub stuck_after_s: u64,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("reading {path}; a device gets its file from `muster-agent join URL --token T`")]
@@ -135,26 +135,6 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// One that names nothing yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            server: String::new(),
-            project: String::new(),
-            device: String::new(),
-            token: String::new(),
-            token_file: None,
-            ca: None,
-            folder: folder_default(),
-            policy: Policy::default(),
-            health: Health::default(),
-            limits: Limits::default(),
-            watchdog: None,
-            restart: Vec::new(),
-            components: BTreeMap::new(),
-        }
-    }
-
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = read_text(path)?;
         let mut config = Self::parse(&text).map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })?;
@@ -203,22 +183,9 @@ impl Config {
         if self.limits.download_bytes_per_s == Some(0) {
             return Err("`limits`: download_bytes_per_s = 0 would never fetch anything; leave it out".into());
         }
+        self.commands.check()?;
+        self.configuration.check()?;
         self.components.iter().try_for_each(|(name, component)| component.check(name))
-    }
-
-    /// Only its owner may read it: it holds the device's token.
-    pub fn write(&self, path: &Path) -> Result<(), ConfigError> {
-        let failed = |source| ConfigError::Write { path: path.to_owned(), source };
-        let text = toml::to_string_pretty(self).expect("the file's parts are all TOML can say");
-        let disk: &dyn disk::Disk = &RealDisk;
-        disk.make_folder(disk::folder_of(path)).map_err(failed)?;
-        let beside = disk::beside(path);
-        disk.remove(&beside).map_err(failed)?;
-        disk.write_at(&beside, 0, b"").map_err(failed)?;
-        disk.set_mode(&beside, 0o600).map_err(failed)?;
-        disk.write_at(&beside, 0, text.as_bytes()).map_err(failed)?;
-        disk.sync(&beside).map_err(failed)?;
-        disk::rename(disk, &beside, path).map_err(failed)
     }
 
     #[must_use]
@@ -251,7 +218,22 @@ impl Config {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, ConfigError> {
+/// Replaces a file that only its owner may read: it holds the device's token.
+pub fn write_secret(path: &Path, text: &str) -> Result<(), ConfigError> {
+    let failed = |source| ConfigError::Write { path: path.to_owned(), source };
+    let disk: &dyn disk::Disk = &RealDisk;
+    disk.make_folder(disk::folder_of(path)).map_err(failed)?;
+    let beside = disk::beside(path);
+    disk.remove(&beside).map_err(failed)?;
+    disk.write_at(&beside, 0, b"").map_err(failed)?;
+    disk.set_mode(&beside, 0o600).map_err(failed)?;
+    disk.write_at(&beside, 0, text.as_bytes()).map_err(failed)?;
+    disk.sync(&beside).map_err(failed)?;
+    disk::rename(disk, &beside, path).map_err(failed)
+}
+
+/// All of a file that people wrote.
+pub fn read_text(path: &Path) -> Result<String, ConfigError> {
     let bytes = disk::read(&RealDisk, path, FILE_BYTES_MAX)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     String::from_utf8(bytes)

@@ -7,6 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use muster_vocab::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Read at a time.
+const READ_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -15,6 +20,15 @@ pub enum Kind {
     Link,
     /// A block device: its size is fixed.
     Device,
+}
+
+/// Who may do what with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permissions {
+    /// The lowest twelve bits of Unix.
+    pub mode: u32,
+    pub user: u32,
+    pub group: u32,
 }
 
 /// The real file system, and the simulator's.
@@ -42,6 +56,8 @@ pub trait Disk: Send + Sync {
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
     fn make_link(&self, target: &Path, link: &Path) -> io::Result<()>;
     fn read_link(&self, link: &Path) -> io::Result<PathBuf>;
+    /// Of a file; links are followed.
+    fn permissions(&self, path: &Path) -> io::Result<Permissions>;
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
     fn set_owner(&self, path: &Path, user: u32, group: u32) -> io::Result<()>;
     /// When the content was written last, by the wall clock.
@@ -71,6 +87,20 @@ pub fn read(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Vec<u8
     Ok(bytes)
 }
 
+/// The first bytes of a file, whatever its size is said to be: files in `/proc` say 0.
+pub fn read_start(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; bytes_max];
+    let mut filled = 0;
+    while filled < bytes_max {
+        match disk.read_at(path, filled as u64, &mut bytes[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
 /// Replaces a file so that at any moment the old or the new one is there, whole: write beside it, sync, read back,
 /// rename, sync the folder.
 ///
@@ -85,6 +115,21 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
         return Err(io::Error::other(format!("{} is not what was written", beside.display())));
     }
     rename(disk, &beside, path)
+}
+
+/// The digest of what can be read back: disks have been known to say that they wrote and not to.
+pub fn digest(disk: &dyn Disk, path: &Path) -> io::Result<[u8; 32]> {
+    let mut chunk = vec![0; READ_BYTES];
+    let (mut digest, mut at) = (Sha256::new(), 0);
+    loop {
+        match disk.read_at(path, at, &mut chunk)? {
+            0 => return Ok(digest.finalize().into()),
+            count => {
+                digest.update(&chunk[..count]);
+                at += count as u64;
+            }
+        }
+    }
 }
 
 /// A rename that lasts.

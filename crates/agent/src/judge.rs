@@ -1,5 +1,8 @@
 //! May it be installed now, and is the new version well? The device's own rules and checks.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -130,9 +133,9 @@ fn metric(
         return Some(vec![format!("{words} did not print a number")]);
     };
     match bounds {
+        _ if value.is_nan() => Some(vec![format!("{words} is no number")]),
         (Some(min), _) if value < min => Some(vec![format!("{words} is {value}, below {min}")]),
         (_, Some(max)) if value > max => Some(vec![format!("{words} is {value}, above {max}")]),
-        _ if value.is_nan() => Some(vec![format!("{words} is no number")]),
         _ => None,
     }
 }

@@ -4,16 +4,21 @@
 //! lines. Disk, network, clock and power are parameters (`world`): real ones in `io`, virtual ones in the simulator.
 
 pub mod agent;
+pub mod attributes;
 pub mod boot;
+pub mod commands;
 pub mod config;
+pub mod configuration;
 pub mod disk;
 pub mod hours;
 pub mod install;
 pub mod io;
+pub mod join;
 pub mod judge;
 pub mod keep;
 pub mod machine;
 pub mod queue;
+pub mod redact;
 pub mod state;
 pub mod version;
 pub mod world;

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use muster_agent::config::{self, Config};
 use muster_agent::io::{disk::RealDisk, host::RealHost, net::RealNet, watchdog::Watchdog};
+use muster_agent::join::{Identity, Prepared};
 use muster_agent::keep::{Found, Keeper};
 use muster_agent::world::{Call, Host, Net};
 use muster_agent::{Agent, Disk, Wait, World};
@@ -17,7 +18,7 @@ use muster_wire::agent::{Join, Joined};
 const HELP: &str = "\
 muster-agent: brings this device from one release to the next, and back by itself when it goes wrong
 
-  muster-agent join URL --token T [--project P] [--device NAME] [--ca FILE]
+  muster-agent join [URL] --token T [--project P] [--device NAME] [--ca FILE]
                              introduces this device to a server and writes its file
   muster-agent run           does what the server orders, for ever
   muster-agent status        what is installed, what is under way, what is not told yet [--json]
@@ -29,6 +30,7 @@ muster-agent: brings this device from one release to the next, and back by itsel
 examples:
   muster-agent join https://muster.example.com --token mj_… --ca /etc/muster/ca.pem
   muster-agent join http://127.0.0.1:8080 --token T --project default --device gateway-7 --config agent.toml
+  muster-agent join --token mj_…              # the server is in a file that was prepared
   muster-agent run --config agent.toml";
 
 /// The machine that the agent runs on.
@@ -103,7 +105,10 @@ fn act(arguments: &Arguments) -> anyhow::Result<()> {
         "status" => status(&path, arguments.json),
         "check" => {
             let config = Config::read(&path)?;
-            say(&format!("{} is in order: {} components", path.display(), config.components.len()));
+            RealNet::new(&config.server, &config.token, config.ca.as_deref())?;
+            let names: Vec<&str> = config.components.keys().map(String::as_str).collect();
+            let names = if names.is_empty() { "no components yet".to_owned() } else { names.join(", ") };
+            say(&format!("{} is in order: {names}", path.display()));
             Ok(())
         }
         "version" => {
@@ -125,38 +130,60 @@ fn say(text: &str) {
 }
 
 fn join(arguments: &Arguments, path: &Path) -> anyhow::Result<()> {
-    let url = arguments.url.as_deref().context("say which server: muster-agent join https://host --token T")?;
+    let text = if path.exists() { config::read_text(path)? } else { String::new() };
+    let prepared = Prepared::parse(&text).map_err(|why| anyhow!("{}: {why}", path.display()))?;
+    let token_file = prepared.token_file.as_deref().filter(|file| file.exists());
+    if let Some(file) = prepared.token.is_some().then_some(path).or(token_file) {
+        bail!("{} has a token already: this device has joined. Remove the token to join anew", file.display());
+    }
+    let agree = |name, asked: &Option<String>, prepared: &Option<String>| {
+        Prepared::agree(name, asked.as_deref(), prepared.as_deref()).map_err(|why| anyhow!("{}: {why}", path.display()))
+    };
+    let url = arguments.url.as_ref().map(|url| url.trim_end_matches('/').to_owned());
+    let url = agree("server", &url, &prepared.server)?
+        .context("say which server: muster-agent join https://host --token T")?;
+    let device = agree("device", &arguments.device, &prepared.device)?
+        .or_else(own_name)
+        .context("say what this device is called: --device NAME")?;
+    let project = agree("project", &arguments.project, &prepared.project)?.unwrap_or_else(|| "default".into());
+    let ca = arguments.ca.as_deref().or(prepared.ca.as_deref());
+    let joined = introduce(arguments, (&url, ca), (project, device))?;
+
+    let (project, device, token) = (&joined.project, &joined.device, &joined.token);
+    let file = prepared.complete(&text, Identity { server: &url, project, device, token, ca });
+    config::write_secret(path, &file)?;
+    // Last: until it is there the device can join again.
+    if let Some(file) = &prepared.token_file {
+        config::write_secret(file, &format!("{}\n", joined.token))?;
+    }
+    let file = path.display();
+    let next = match Config::read(path) {
+        Err(failed) => format!("put {file} in order: {:#}", anyhow::Error::new(failed)),
+        Ok(config) if config.components.is_empty() => {
+            format!("name its components in {file}, then start `muster-agent run`")
+        }
+        Ok(_) => "start `muster-agent run`".to_owned(),
+    };
+    say(&format!("{device} has joined project {project}. Next: {next}"));
+    Ok(())
+}
+
+/// Asks the server to let this device in.
+fn introduce(
+    arguments: &Arguments,
+    (url, ca): (&str, Option<&Path>),
+    (project, device): (String, String),
+) -> anyhow::Result<Joined> {
     let token =
         arguments.token.clone().context("say with which token: --token T (muster join-token create makes one)")?;
-    let before = if path.exists() { Some(Config::read(path)?) } else { None };
-    if before.as_ref().is_some_and(|before| !before.token.is_empty()) {
-        bail!("{} has a token already: this device has joined. Remove the file to join anew", path.display());
-    }
-    let device = match &arguments.device {
-        Some(device) => device.clone(),
-        None => own_name().context("say what this device is called: --device NAME")?,
-    };
-    let project = arguments.project.clone().unwrap_or_else(|| "default".into());
-    let net = RealNet::new(url, "", arguments.ca.as_deref())?;
+    let net = RealNet::new(url, "", ca)?;
     let body = serde_json::to_vec(&Join { token, project, device, attributes: Default::default() })?;
     let call = Call { method: "POST", path: "/device/v1/join", body: Some(&body), timeout: Duration::from_secs(30) };
     let reply = net.call(&call).with_context(|| format!("asking {url}"))?;
     if reply.status >= 300 {
         bail!("the server said no ({}): {}", reply.status, detail(&reply.body));
     }
-    let joined: Joined = serde_json::from_slice(&reply.body).context("reading the server's answer")?;
-    let config = Config {
-        server: url.trim_end_matches('/').to_owned(),
-        project: joined.project,
-        device: joined.device,
-        token: joined.token,
-        ca: arguments.ca.clone(),
-        ..Config::new()
-    };
-    config.write(path)?;
-    let (device, file) = (&config.device, path.display());
-    say(&format!("{device} has joined. Next: name its components in {file}, then start `muster-agent run`"));
-    Ok(())
+    serde_json::from_slice(&reply.body).context("reading the server's answer")
 }
 
 /// The sentence of a problem document.
@@ -178,8 +205,11 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
     let net = RealNet::new(&config.server, &config.token, config.ca.as_deref())?;
     let world = RealWorld { disk: RealDisk, net, host: RealHost { restart: config.restart.clone() } };
-    let device = config.watchdog.as_ref().map(|watchdog| watchdog.device.as_path());
-    let mut watchdog = Watchdog::open(device).context("opening the watchdog")?;
+    let (device, patience) = match &config.watchdog {
+        Some(watchdog) => (Some(watchdog.device.as_path()), Duration::from_secs(watchdog.stuck_after_s)),
+        None => (None, Duration::ZERO),
+    };
+    let watchdog = Watchdog::open(device, patience).context("opening the watchdog")?;
     let mut agent = Agent::open(&world, config.settings(), config.installers(), Box::new(config.rules()))?;
     world.host.log(&format!("{} runs {}", config.device, agent.state().release.as_deref().unwrap_or("no release yet")));
     watchdog.ready();
@@ -196,13 +226,13 @@ fn run(path: &Path) -> anyhow::Result<()> {
             }
         };
         watchdog.status(agent.state().update.as_ref().map_or("idle", |update| update.phase.name()));
-        sleep(wait, &mut watchdog);
+        sleep(wait, &watchdog);
     }
 }
 
-/// Hardware watchdogs want a sign every few seconds.
-fn sleep(mut time: Duration, watchdog: &mut Watchdog) {
-    const SIGN_EVERY: Duration = Duration::from_secs(5);
+/// Longer waits are no silence.
+fn sleep(mut time: Duration, watchdog: &Watchdog) {
+    const SIGN_EVERY: Duration = Duration::from_secs(60);
     while !time.is_zero() {
         let part = time.min(SIGN_EVERY);
         std::thread::sleep(part);

@@ -7,6 +7,9 @@ use muster_vocab::{Timestamp, limit};
 use muster_wire::agent::{Report, Said};
 use serde::{Deserialize, Serialize};
 
+/// What surrounds the reports of a batch: the queue's name and a few words.
+const ENVELOPE_BYTES: usize = 512;
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queue {
     /// Names this queue to the server; a new one is drawn if the state was lost.
@@ -38,10 +41,19 @@ impl Queue {
         self.waiting.push(Report { sequence: self.last, at, said });
     }
 
-    /// The next ones to send.
+    /// The next ones to send: as many as the server takes at once, and at least one.
     #[must_use]
     pub fn batch(&self) -> &[Report] {
-        &self.waiting[..self.waiting.len().min(limit::REPORTS_PER_BATCH_MAX)]
+        let mut left = limit::REPORTS_BYTES_MAX.saturating_sub(ENVELOPE_BYTES);
+        let fits = |report: &&Report| {
+            // The comma, too.
+            let bytes = serde_json::to_vec(report).map_or(usize::MAX, |text| text.len()).saturating_add(1);
+            let fits = bytes <= left;
+            left = left.saturating_sub(bytes);
+            fits
+        };
+        let count = self.waiting.iter().take(limit::REPORTS_PER_BATCH_MAX).take_while(fits).count();
+        &self.waiting[..count.max(1).min(self.waiting.len())]
     }
 
     /// The server has them up to here.
@@ -89,5 +101,43 @@ fn matters(said: &Said) -> bool {
         Said::Command(said) => said.exit_code.is_some(),
         Said::Configuration(_) => true,
         Said::Attributes(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_wire::agent::{CommandSaid, CommandState, Reports};
+
+    use super::*;
+
+    fn output(bytes: usize) -> Said {
+        let output = "\u{1}".repeat(bytes);
+        Said::Command(CommandSaid { command: 1, state: CommandState::Succeeded, exit_code: Some(0), output })
+    }
+
+    #[test]
+    fn a_batch_is_what_the_server_takes_at_once() {
+        let mut queue = Queue::new("q".into());
+        for _ in 0..8 {
+            queue.push(Timestamp(0), output(64 * 1024));
+        }
+        let batch = Reports { queue: "q".into(), reports: queue.batch().to_vec() };
+        assert_eq!(batch.reports.len(), 2);
+        assert!(serde_json::to_vec(&batch).unwrap().len() <= limit::REPORTS_BYTES_MAX);
+        queue.taken(2);
+        assert_eq!(queue.batch()[0].sequence, 3);
+    }
+
+    #[test]
+    fn many_small_reports_go_in_several_batches_and_none_is_ever_empty() {
+        let mut queue = Queue::new("q".into());
+        assert!(queue.batch().is_empty());
+        for _ in 0..100 {
+            queue.push(Timestamp(0), output(1));
+        }
+        assert_eq!(queue.batch().len(), limit::REPORTS_PER_BATCH_MAX);
+        let mut huge = Queue::new("q".into());
+        huge.push(Timestamp(0), output(limit::REPORTS_BYTES_MAX));
+        assert_eq!(huge.batch().len(), 1);
     }
 }

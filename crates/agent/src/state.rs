@@ -52,6 +52,9 @@ pub struct Configured {
     pub version: u64,
     /// A version that was tried and taken back; it is not tried again.
     pub refused: Option<u64>,
+    /// A version whose switch was cut off before it was through, and how often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<(u64, u32)>,
     /// Digest of each file as it was written.
     pub files: BTreeMap<String, Sha256>,
     /// Files that were told to have drifted.

@@ -10,7 +10,7 @@ use muster_vocab::{Sha256, Timestamp};
 use muster_wire::agent::{Artifact, Component};
 use tempfile::TempDir;
 
-use crate::disk::{Disk, Kind};
+use crate::disk::{Disk, Kind, Permissions};
 use crate::install::{InstallError, Installer, Job};
 use crate::io::disk::RealDisk;
 use crate::io::program::run;
@@ -47,9 +47,6 @@ impl Disk for CutDisk {
     }
     fn size(&self, path: &Path) -> io::Result<u64> {
         RealDisk.size(path)
-    }
-    fn modified(&self, path: &Path) -> io::Result<Timestamp> {
-        RealDisk.modified(path)
     }
     fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         RealDisk.read_at(path, offset, buffer)
@@ -89,14 +86,14 @@ impl Disk for CutDisk {
     fn read_link(&self, link: &Path) -> io::Result<PathBuf> {
         RealDisk.read_link(link)
     }
+    fn permissions(&self, path: &Path) -> io::Result<Permissions> {
+        RealDisk.permissions(path)
+    }
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         self.spend()?.set_mode(path, mode)
     }
     fn set_owner(&self, path: &Path, user: u32, group: u32) -> io::Result<()> {
         self.spend()?.set_owner(path, user, group)
-    }
-    fn modified(&self, path: &Path) -> io::Result<Timestamp> {
-        RealDisk.modified(path)
     }
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         RealDisk.free_bytes(path)

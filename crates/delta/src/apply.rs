@@ -12,7 +12,7 @@ use sha2::Digest;
 
 use crate::coder::Decoder;
 use crate::format::{FormatError, HEADER_BYTES, Header, PIECE_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::model::{MARGIN_BYTES, Model, Nonsense, Number};
+use crate::model::{Command, MARGIN_BYTES, Model, Nonsense, Number};
 
 /// Bytes that can be read anywhere: a file, a slot, a slice.
 pub trait ReadAt {
@@ -237,29 +237,28 @@ impl Applier {
         let mut decoder = Decoder::new(body);
         let mut model = Model::new();
         let mut position = segment.old_position;
+        let mut new_position = self.new_offset;
         let mut rest = segment.new_bytes as usize;
         let mut new = vec![0; PIECE_BYTES_MAX];
         let mut source = vec![0; PIECE_BYTES_MAX + 2 * MARGIN_BYTES];
         while rest > 0 {
-            let kind = model.number(&mut decoder, Number::Kind, 0)?;
-            if kind == 2 {
+            let mut kind = model.number(&mut decoder, Number::Kind, 0)?;
+            if kind == Command::SEEK {
                 let distance = model.number(&mut decoder, Number::Seek, 0)?;
                 position = sought(position, distance, header.old_bytes)?;
-                if decoder.is_overrun() {
-                    return Err(ApplyError::Nonsense("a body that ends too early"));
-                }
-                continue;
+                kind = model.number(&mut decoder, Number::Kind, 0)?;
             }
-            let number = if kind == 0 { Number::Copy } else { Number::Literal };
+            let is_copy = is_copy(kind)?;
+            let number = if is_copy { Number::Copy } else { Number::Literal };
             let bytes = model.number(&mut decoder, number, 0)?;
             let piece = piece(&mut new, bytes, rest)?;
-            if kind == 0 {
+            if is_copy {
                 if bytes > header.old_bytes - position {
                     return Err(ApplyError::Nonsense("copying beyond the old bytes"));
                 }
                 let source = &mut source[..piece.len() + 2 * MARGIN_BYTES];
                 read_with_margins(old, position, source, header.old_bytes)?;
-                model.copy(&mut decoder, source, piece)?;
+                model.copy(&mut decoder, (source, piece), (position, new_position))?;
                 position += bytes;
             } else {
                 model.literal(&mut decoder, piece);
@@ -270,8 +269,19 @@ impl Applier {
             self.digest.update(&*piece);
             out(piece).map_err(ApplyError::Write)?;
             rest -= piece.len();
+            new_position += piece.len() as u64;
         }
         if decoder.is_at_end() { Ok(()) } else { Err(ApplyError::Nonsense("a body with more than its segment")) }
+    }
+}
+
+/// What follows a seek, or stands without one: a seek alone would make nothing, for as long as a liar likes.
+fn is_copy(kind: u64) -> Result<bool, ApplyError> {
+    match kind {
+        Command::COPY => Ok(true),
+        Command::LITERAL => Ok(false),
+        Command::SEEK => Err(ApplyError::Nonsense("seeking twice")),
+        _ => Err(ApplyError::Nonsense("an unknown command")),
     }
 }
 
@@ -333,4 +343,93 @@ fn check_old(header: &Header, old: &dyn ReadAt) -> Result<(), ApplyError> {
     let digest = digest_of(old, header.old_bytes).map_err(ApplyError::ReadOld)?;
     let found = Sha256(digest.finalize().into());
     if found == header.old_digest { Ok(()) } else { Err(ApplyError::OtherOld { wanted: header.old_digest, found }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coder::Encoder;
+    use proptest::prelude::*;
+
+    const OLD: &[u8] = b"the old bytes";
+
+    /// A delta whose checks all pass: one segment of this size around a body.
+    fn hostile(new_bytes: u64, segment_bytes: u32, old_position: u64, body: &[u8]) -> Vec<u8> {
+        let header = Header {
+            old_bytes: OLD.len() as u64,
+            old_digest: Sha256(sha2::Sha256::digest(OLD).into()),
+            new_bytes,
+            new_digest: Sha256([0; 32]),
+        };
+        [header.write(), SegmentHeader::write(segment_bytes, old_position, body), body.to_vec()].concat()
+    }
+
+    /// A body of numbers, as the encoder would write them.
+    fn body(numbers: &[(Number, u64)]) -> Vec<u8> {
+        let (mut encoder, mut model) = (Encoder::new(), Model::new());
+        for (kind, value) in numbers {
+            model.number(&mut encoder, *kind, *value).unwrap();
+        }
+        encoder.finish()
+    }
+
+    fn apply(delta: &[u8]) -> (Vec<u8>, Result<Header, ApplyError>) {
+        let mut new = Vec::new();
+        let mut applier = Applier::new();
+        let fed = applier.feed(delta, &OLD, &mut |bytes| {
+            new.extend_from_slice(bytes);
+            Ok(())
+        });
+        (new, fed.and_then(|()| applier.finish()))
+    }
+
+    #[track_caller]
+    fn assert_refused(delta: &[u8], why: &str) {
+        let (new, outcome) = apply(delta);
+        assert_eq!(outcome.unwrap_err().to_string(), why);
+        assert_eq!(new, b"");
+    }
+
+    #[test]
+    fn lies_about_sources_are_refused_before_a_byte_is_written() {
+        let outside = "a segment asks for what can't be: copying from outside the old bytes";
+        for distance in [1, 28, u64::from(u32::MAX) << 8] {
+            assert_refused(&hostile(9, 9, 0, &body(&[(Number::Kind, 2), (Number::Seek, distance)])), outside);
+        }
+        let copies = body(&[(Number::Kind, 0), (Number::Copy, 14)]);
+        assert_refused(&hostile(20, 20, 0, &copies), "a segment asks for what can't be: copying beyond the old bytes");
+        assert_refused(&hostile(9, 9, 14, &copies), "a segment copies from 14, but the old bytes end at 13");
+    }
+
+    #[test]
+    fn lies_about_sizes_are_refused_before_a_byte_is_written() {
+        let too_long = "a segment asks for what can't be: a piece longer than its segment";
+        for bytes in [0, 10, 1 << 47] {
+            assert_refused(&hostile(9, 9, 0, &body(&[(Number::Kind, 1), (Number::Literal, bytes)])), too_long);
+        }
+        assert_refused(&hostile(9, 10, 0, b"any"), "the delta claims 10 bytes for a segment, allowed are 9");
+    }
+
+    #[test]
+    fn commands_that_make_nothing_are_refused() {
+        let seeks = [(Number::Kind, 2), (Number::Seek, 0)].repeat(100);
+        assert_refused(&hostile(9, 9, 0, &body(&seeks)), "a segment asks for what can't be: seeking twice");
+        let unknown = body(&[(Number::Kind, 3), (Number::Literal, 9)]);
+        assert_refused(&hostile(9, 9, 0, &unknown), "a segment asks for what can't be: an unknown command");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_body_writes_more_than_was_announced(
+            body in prop::collection::vec(any::<u8>(), 0..300),
+            bytes in 1..2000_u32,
+            position in 0..14_u64,
+        ) {
+            let (new, outcome) = apply(&hostile(u64::from(bytes), bytes, position, &body));
+            prop_assert!(outcome.is_err());
+            prop_assert!(new.len() <= bytes as usize);
+        }
+    }
 }

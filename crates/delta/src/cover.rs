@@ -4,7 +4,7 @@
 //! moves to another alignment only when that is clearly better than going on with the present one. Matches are
 //! then stretched over scattered differences.
 
-use crate::sorted::Sorted;
+use crate::sorted::{Sorted, agreeing};
 
 /// `new[new_start..][..bytes]` looks like `old[old_start..][..bytes]`; what lies between covers is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub struct Cover {
 
 /// Another alignment has to agree in this many bytes more.
 const BETTER_BYTES: usize = 8;
+
+/// If the present alignment has this many bytes right, none is looked for that has more.
+const CONTENT_BYTES: usize = 32;
 
 /// Covers in the order of the new bytes, without overlaps.
 pub fn find(sorted: &Sorted<'_>, new: &[u8]) -> Vec<Cover> {
@@ -59,27 +62,29 @@ struct Match {
 fn next_match(sorted: &Sorted<'_>, new: &[u8], mut scan: usize, shift: usize) -> Match {
     let old = sorted.old;
     let agrees = |at: usize| old.get(at.wrapping_add(shift)) == Some(&new[at]);
-    let mut agreeing = 0;
+    let mut right = 0;
     let mut counted = scan;
     let mut found = (0, 0);
     while scan < new.len() {
-        found = sorted.longest(&new[scan..]);
+        let going_on = old.get(scan.wrapping_add(shift)..).map_or(0, |old| agreeing(old, &new[scan..]));
+        found =
+            if going_on >= CONTENT_BYTES { (scan.wrapping_add(shift), going_on) } else { sorted.longest(&new[scan..]) };
         let (_, bytes) = found;
         while counted < scan + bytes {
-            agreeing += usize::from(agrees(counted));
+            right += usize::from(agrees(counted));
             counted += 1;
         }
-        if (bytes == agreeing && bytes != 0) || bytes > agreeing + BETTER_BYTES {
+        if (bytes == right && bytes != 0) || bytes > right + BETTER_BYTES {
             break;
         }
         if counted > scan {
-            agreeing -= usize::from(agrees(scan));
+            right -= usize::from(agrees(scan));
         } else {
             counted = scan + 1;
         }
         scan += 1;
     }
-    Match { scan, position: found.0, bytes: found.1, agreeing }
+    Match { scan, position: found.0, bytes: found.1, agreeing: right }
 }
 
 /// How far a cover reaches, so that bytes that agree outweigh those that don't.

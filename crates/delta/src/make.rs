@@ -9,7 +9,7 @@ use sha2::Digest;
 use crate::coder::Encoder;
 use crate::cover::{self, Cover};
 use crate::format::{BODY_BYTES_MAX, Header, PIECE_BYTES_MAX, SEGMENT_BYTES_MAX, SegmentHeader};
-use crate::model::{MARGIN_BYTES, Model, Number};
+use crate::model::{Command, MARGIN_BYTES, Model, Number};
 use crate::sorted::{SortError, Sorted};
 
 /// Old and new bytes are compared in windows of this size, which bounds the memory of [`make`]. The window is the
@@ -100,7 +100,7 @@ impl<W: Write> Segments<'_, W> {
         let end = cover.new_start + cover.bytes;
         if cover.bytes > 0 && old != cover.old_start {
             let distance = zigzag(cover.old_start as i64 - old as i64);
-            self.number(Number::Kind, 2);
+            self.number(Number::Kind, Command::SEEK);
             self.number(Number::Seek, distance);
             old = cover.old_start;
         }
@@ -117,12 +117,13 @@ impl<W: Write> Segments<'_, W> {
         let end = new + copied + literal;
         let mut piece = self.new[new..end].to_vec();
         if copied > 0 {
-            self.number(Number::Kind, 0);
+            self.number(Number::Kind, Command::COPY);
             self.number(Number::Copy, copied as u64);
             let margins = with_margins(self.old, old, copied);
-            self.model.copy(&mut self.encoder, &margins, &mut piece).expect("encoding makes sense");
+            let positions = (old as u64, new as u64);
+            self.model.copy(&mut self.encoder, (&margins, &mut piece), positions).expect("encoding makes sense");
         } else {
-            self.number(Number::Kind, 1);
+            self.number(Number::Kind, Command::LITERAL);
             self.number(Number::Literal, literal as u64);
             self.model.literal(&mut self.encoder, &mut piece);
         }

@@ -1,6 +1,6 @@
 //! `muster demo`: the main job, end to end, with the commands a person would type.
 //!
-//! Every command is run as shown, by this same program, against a real server and simulated devices.
+//! Every command is run as shown, by this same program, against a real server and the real agent on virtual machines.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -125,7 +125,7 @@ impl Stage {
         self.run(&["project", "set", "registration=accept", "poll_interval_s=1", "-o", "jsonl"], 0)?;
         self.token = self.run(&["project", "gateway-token"], 0)?.trim().to_owned();
 
-        self.title(&format!("{DEVICES} simulated devices on {} sites come in.", SITES.len()));
+        self.title(&format!("{DEVICES} virtual machines with Muster's agent, on {} sites, come in.", SITES.len()));
         let sites = SITES.join(",");
         let devices = DEVICES.to_string();
         let args = ["sim", "--devices", &devices, "--sites", &sites, "--seed", "7", "--server", &url];
@@ -154,9 +154,9 @@ impl Stage {
 
     fn good_release_goes_out(&mut self) -> anyhow::Result<()> {
         self.title("Release 1.1 is published and goes out in three waves.");
-        let payload = Payload { version: Some("1.1".into()), install_ms: 300, ..Payload::default() };
-        let file = self.write("gateway-1.1.img", &payload)?;
-        self.run(&["release", "create", "gateway", "1.1", "--artifact", &file, "--publish"], 0)?;
+        let payload = Payload { version: Some("1.1".into()), ..Payload::default() };
+        let file = format!("os=1.1:{}", self.write("gateway-1.1.img", &payload)?);
+        self.run(&["release", "create", "gateway", "1.1", "--component", &file, "--publish"], 0)?;
         let waves = ["--select", "all", "--waves", "5%,25%,rest", "--on-error", "roll-back", "--start"];
         self.run(&[&["rollout", "create", "gateway@1.1"], &waves[..]].concat(), 0)?;
         let waiting = self.waiting_device()?;
@@ -171,9 +171,9 @@ impl Stage {
 
     fn bad_release_is_stopped(&mut self) -> anyhow::Result<()> {
         self.title("Release 1.2 is bad: it fails on every second device.");
-        let payload = Payload { version: Some("1.2".into()), fail_share: 0.5, install_ms: 300, ..Payload::default() };
-        let file = self.write("gateway-1.2.img", &payload)?;
-        self.run(&["release", "create", "gateway", "1.2", "--artifact", &file, "--publish"], 0)?;
+        let payload = Payload { version: Some("1.2".into()), fail_share: 0.5, ..Payload::default() };
+        let file = format!("os=1.2:{}", self.write("gateway-1.2.img", &payload)?);
+        self.run(&["release", "create", "gateway", "1.2", "--component", &file, "--publish"], 0)?;
         let waves =
             ["--select", "all", "--waves", "10%,25%,rest", "--errors", "3", "--on-error", "roll-back", "--start"];
         self.run(&[&["rollout", "create", "gateway@1.2"], &waves[..]].concat(), 0)?;

@@ -1,29 +1,43 @@
-//! `muster sim`: simulated devices against a real server.
+//! `muster sim`: simulated devices, against a real server or in virtual time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use muster_sim::{Faults, Fleet, Snapshot, Stats};
+use muster_sim::board::schedule::{self, Kinds};
+use muster_sim::{Agents, Faults, Fleet, Snapshot, Stats};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::exit::Outcome;
+use crate::exit::{Failed, Outcome};
 use crate::output::{self, Format};
 use crate::read;
 
-/// Simulate DDI devices, until interrupted.
+/// Simulate devices: Muster's own agent on virtual machines, and hawkBit DDI clients
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  muster sim --seed 7 --devices 5000 --faults all
+      without a server: each device lives through updates and faults in virtual time, and a referee compares what it
+      runs with what it said
   muster sim --devices 200 --server http://127.0.0.1:8080 --gateway-token TOKEN --sites berlin,lyon
-  muster sim --devices 2000 --seed 7 --install-failures 0.02 --reboots 0.1 --lost-answers 0.05 --for 5m
+      against a server, until interrupted
+  muster sim --devices 2000 --ddi 0.5 --server URL --faults net,power --reboots 0.1 --for 5m
+      half of the devices speak hawkBit DDI
 
 The same seed gives the same devices, decisions and faults. Shares lie between 0 and 1.")]
 pub struct Sim {
-    #[arg(long, default_value = "http://127.0.0.1:8080", env = "MUSTER_SERVER")]
-    server: String,
+    /// Without one, devices live in virtual time.
+    #[arg(long, env = "MUSTER_SERVER")]
+    server: Option<String>,
+    /// What goes wrong with agents: all, none, or some of power,disk,net,clock.
+    #[arg(long, default_value = "none")]
+    faults: Kinds,
+    /// Share of the devices that speak hawkBit DDI instead of running the agent.
+    #[arg(long, default_value_t = 0.0)]
+    ddi: f64,
     #[arg(long, default_value = "default")]
     project: String,
     /// From `muster project gateway-token`.
@@ -78,16 +92,75 @@ const TELL_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Sim {
     pub fn run(self, format: Format) -> Outcome<()> {
-        let duration = self.duration;
-        let fleet = self.fleet();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting")?;
-        let report = runtime.block_on(simulate(fleet, duration))?;
-        output::document(if format == Format::Table { Format::Json } else { format }, &report)
+        let format = if format == Format::Table { Format::Json } else { format };
+        match self.server.clone() {
+            None => self.live(format),
+            Some(server) => self.against(server, format),
+        }
     }
 
-    fn fleet(self) -> Fleet {
+    /// In virtual time, against depots of their own.
+    fn live(self, format: Format) -> Outcome<()> {
+        let (ended, wrong, cuts) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let devices = u64::from(self.devices);
+        let first = self.seed.wrapping_mul(1_000_000);
+        schedule::live_all(first..first + devices, self.faults, &|seed, case| {
+            cuts.fetch_add(case.board.power_cuts, Ordering::Relaxed);
+            if !case.failures.is_empty() {
+                wrong.fetch_add(1, Ordering::Relaxed);
+                eprintln!("device {}: cargo xtask faults --replay {seed}: {:#?}", seed - first, case.failures);
+            }
+            let ended = ended.fetch_add(1, Ordering::Relaxed) + 1;
+            if ended.is_multiple_of(1000) {
+                eprintln!("{ended} of {devices} devices are through");
+            }
+        });
+        let wrong = wrong.into_inner();
+        let report = serde_json::json!({
+            "devices": devices, "seed": self.seed, "power_cuts": cuts.into_inner(), "devices_wrong": wrong,
+        });
+        output::document(format, &report)?;
+        if wrong > 0 {
+            return Err(anyhow::anyhow!("{wrong} of {devices} devices did not end well").into());
+        }
+        Ok(())
+    }
+
+    fn against(self, server: String, format: Format) -> Outcome<()> {
+        let duration = self.duration;
+        let (agents, fleet) = self.fleets(server)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting")?;
+        let report = runtime.block_on(simulate(agents, fleet, duration))?;
+        output::document(format, &report)
+    }
+
+    /// The agents, and the DDI devices that come after them.
+    fn fleets(self, server: String) -> Outcome<(Agents, Fleet)> {
+        let ddi = (f64::from(self.devices) * self.ddi.clamp(0.0, 1.0)).round() as u32;
+        let token = self.gateway_token.clone().unwrap_or_default();
+        if ddi < self.devices && token.is_empty() {
+            let what = "agents join with a token: --gateway-token TOKEN, from `muster project gateway-token`";
+            return Err(Failed::Usage(what.into()).into());
+        }
+        let agents = Agents {
+            server: server.clone(),
+            project: self.project.clone(),
+            devices: self.devices - ddi,
+            seed: self.seed,
+            token,
+            name_prefix: self.prefix.clone(),
+            sites: self.sites.clone(),
+            poll_ms: self.poll_ms,
+            faults: (self.faults != Kinds::NONE).then_some(self.faults),
+            journal: self.journal.clone(),
+        };
+        let prefix = if ddi < self.devices { format!("{}ddi-", self.prefix) } else { self.prefix.clone() };
+        Ok((agents, Fleet { name_prefix: prefix, devices: ddi, ..self.fleet(server) }))
+    }
+
+    fn fleet(self, server: String) -> Fleet {
         Fleet {
-            server: self.server,
+            server,
             project: self.project,
             devices: self.devices,
             seed: self.seed,
@@ -111,8 +184,13 @@ impl Sim {
     }
 }
 
-async fn simulate(fleet: Fleet, duration: Option<Duration>) -> anyhow::Result<muster_sim::Report> {
+async fn simulate(agents: Agents, fleet: Fleet, duration: Option<Duration>) -> anyhow::Result<muster_sim::Report> {
     let stats = Arc::new(Stats::default());
+    let stop_agents = Arc::new(AtomicBool::new(false));
+    let boards = tokio::task::spawn_blocking({
+        let (agents, stats, stop) = (agents.clone(), stats.clone(), stop_agents.clone());
+        move || if agents.devices == 0 { Ok(()) } else { agents.run(&stats, &stop).map(|_| ()) }
+    });
     let (stop, stopped) = watch::channel(false);
     let told = tokio::spawn(tell(stats.clone()));
     let mut terminate = signal(SignalKind::terminate())?;
@@ -131,9 +209,12 @@ async fn simulate(fleet: Fleet, duration: Option<Duration>) -> anyhow::Result<mu
         }
         let _ = stop.send(true);
     });
-    let report = fleet.run(stats, stopped).await;
+    let report = fleet.run(stats.clone(), stopped).await;
+    stop_agents.store(true, Ordering::Relaxed);
+    boards.await.context("the agents' threads")??;
     told.abort();
-    Ok(report?)
+    let report = report?;
+    Ok(muster_sim::Report { devices: report.devices + agents.devices, stats: stats.snapshot(), ..report })
 }
 
 async fn tell(stats: Arc<Stats>) {

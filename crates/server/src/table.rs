@@ -131,17 +131,15 @@ impl Table {
 }
 
 impl Tenant {
-    /// What the device is told now; marks it as seen.
-    #[must_use]
-    pub fn poll(&self, name: &str, now: Timestamp) -> Option<Polled> {
-        let devices = self.devices.pin();
-        let entry = devices.get(name)?;
-        entry.last_seen.store(now.0, Ordering::Relaxed);
-        entry.seen_unsaved.store(true, Ordering::Relaxed);
-        Some(self.read(entry, now))
+    /// The device has been heard of: it has proven that it is the one.
+    pub fn saw(&self, name: &str, now: Timestamp) {
+        if let Some(entry) = self.devices.pin().get(name) {
+            entry.last_seen.store(now.0, Ordering::Relaxed);
+            entry.seen_unsaved.store(true, Ordering::Relaxed);
+        }
     }
 
-    /// The same without its having been seen.
+    /// What the device is told now.
     #[must_use]
     pub fn look(&self, name: &str, now: Timestamp) -> Option<Polled> {
         self.devices.pin().get(name).map(|entry| self.read(entry, now))
@@ -261,7 +259,9 @@ mod tests {
         let table = table();
         let tenant = table.tenant("default").unwrap();
         tenant.put(&standing("sn-1"), NOW);
-        assert_eq!(tenant.poll("sn-1", NOW).unwrap().sleep_s, 300);
+        assert_eq!(tenant.look("sn-1", NOW).unwrap().sleep_s, 300);
+        assert_eq!(tenant.last_seen("sn-1"), None);
+        tenant.saw("sn-1", NOW);
         let changed = Standing { attributes_requested: false, ..standing("sn-1") };
         table.apply(&Changes { devices: vec![changed], ..Changes::default() }, NOW);
         assert_eq!(tenant.last_seen("sn-1"), Some(NOW));
@@ -275,6 +275,6 @@ mod tests {
         let tenant = table.tenant("default").unwrap();
         tenant.put(&standing("sn-1"), NOW);
         table.apply(&Changes { gone: vec![(ProjectId(1), "sn-1".into())], ..Changes::default() }, NOW);
-        assert_eq!(tenant.poll("sn-1", NOW), None);
+        assert_eq!(tenant.look("sn-1", NOW), None);
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 #[derive(Debug)]
 pub struct Waiting {
     places: Semaphore,
+    all: usize,
     waiters: Mutex<HashMap<DeviceId, Waiter>>,
 }
 
@@ -43,7 +44,7 @@ impl Waiting {
     /// Room for this many devices.
     #[must_use]
     pub fn new(places: usize) -> Self {
-        Self { places: Semaphore::new(places), waiters: Mutex::default() }
+        Self { places: Semaphore::new(places), all: places, waiters: Mutex::default() }
     }
 
     /// A place for a device. `None`: all are taken.
@@ -71,13 +72,8 @@ impl Waiting {
 
     /// Places taken.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.waiters.lock().values().map(|waiter| waiter.waits).sum()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn taken(&self) -> usize {
+        self.all - self.places.available_permits().min(self.all)
     }
 }
 
@@ -125,7 +121,7 @@ mod tests {
         drop(one);
         assert!(is_woken(&again, || waiting.wake([DeviceId(1)])), "the second wait of a device outlives the first");
         drop(again);
-        assert!(waiting.is_empty());
+        assert_eq!((waiting.taken(), waiting.waiters.lock().len()), (0, 0));
         assert!(waiting.enter(DeviceId(2)).is_some());
     }
 }

@@ -1,7 +1,8 @@
 //! How do many devices behave that do not exist?
 //!
 //! A [`Fleet`] is a number of conforming hawkBit DDI devices in one process, against a real server, from a seed.
-//! `device` decides and knows no IO; `wire` sends; `fleet` puts them together.
+//! `device` decides and knows no IO; `wire` sends; `fleet` puts them together. `board` has Muster's own agent on virtual
+//! machines; [`Agents`] is a fleet of them.
 
 pub mod board;
 pub mod chance;
@@ -18,6 +19,7 @@ mod wire;
 mod work;
 mod world;
 
+pub use board::live::Agents;
 pub use faults::Faults;
 pub use fleet::{Fleet, FleetError, Report};
 pub use journal::{Install, Outcome};

@@ -124,12 +124,17 @@ pub const LONG_POLL_MAX: Duration = Duration::from_secs(50);
 /// Devices waiting for orders at once: each costs a connection, so that they also get at most half of the process's
 /// file descriptors. Beyond, they poll.
 pub const LONG_POLLS_MAX: usize = 20_000;
+/// Waiting devices whose orders time alone changes are worked out again at this rate: a window that opens for
+/// `LONG_POLLS_MAX` devices keeps the writer busy for some seconds, and its queue never fills.
+pub const TURNS_PER_S_MAX: usize = 5000;
 /// Seconds until a device that may wait asks again: enough for its reports to go first.
 pub const LONG_POLL_PAUSE_S: u32 = 1;
 /// Devices whose wait ends because the server stops come back within this many seconds, each at its own moment.
 pub const RESTART_SPREAD_S: u32 = 30;
-/// Reports of one batch: with 4 KiB of log each they fill `DEVICE_BODY_BYTES_MAX`. A longer queue goes in several.
+/// Reports of one batch: a longer queue goes in several, so that no transaction holds up the others.
 pub const REPORTS_PER_BATCH_MAX: usize = 64;
+/// A batch in bytes: one command's 64 KiB of output, which JSON may write six times as long, has room beside others.
+pub const REPORTS_BYTES_MAX: usize = 1024 * 1024;
 /// A queue's name is a number or a UUID.
 pub const QUEUE_NAME_CHARS_MAX: usize = 64;
 /// One per site or batch is many; more is a program that forgets to delete.

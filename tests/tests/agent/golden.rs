@@ -215,6 +215,8 @@ fn an_artifact_and_its_parts() {
         ("content-length", "11"),
         ("etag", &etag),
         ("accept-ranges", "bytes"),
+        ("cache-control", "private, no-transform"),
+        ("muster-protocol", "1"),
     ];
     let head = device.send("HEAD", &path, &[], Payload::None).expect(200);
     for (name, value) in wanted {
@@ -253,5 +255,7 @@ fn a_refusal_is_a_problem_document() {
     ] {
         let refused = device.send(method, path, &[], Payload::None).expect(status);
         assert_eq!((refused.code().as_str(), refused.header("content-type")), (code, Some("application/problem+json")));
+        let signed = (refused.header("muster-protocol"), refused.header("cache-control"));
+        assert_eq!(signed, (Some("1"), Some("no-store")), "{refused}");
     }
 }

@@ -50,6 +50,20 @@ fn a_batch_that_is_repeated_counts_once() {
 }
 
 #[test]
+fn a_batch_sent_twice_at_the_same_time_counts_once() {
+    let (server, _, device) = start();
+    let id = fetched(&server, &device, "1", &json!({}));
+    let sent = [said(id, "accepted"), said(id, "downloading")];
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(|| device.report(1, &sent).expect(200))).collect();
+        for one in all {
+            assert_eq!(one.join().unwrap().at("/through"), json!(2));
+        }
+    });
+    assert_eq!(texts(&server, id), ["fetched the deployment", "accepted it", "downloads"]);
+}
+
+#[test]
 fn reports_out_of_order_are_put_in_order_and_late_ones_change_nothing() {
     let (server, _, device) = start();
     let id = fetched(&server, &device, "1", &json!({}));
@@ -156,14 +170,16 @@ fn a_batch_or_a_body_too_large_is_refused_by_its_size() {
     let mut line = Line::open(server.address()).unwrap();
     let head = format!(
         "POST /device/v1/reports HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
-         content-length: 300000\r\n\r\n",
+         content-length: 1048577\r\n\r\n",
         device.token
     );
     line.send(head.as_bytes());
     assert_eq!(line.status(), Some(413));
+    let output = json!({ "kind": "command", "command": 1, "state": "succeeded", "output": "\u{1}".repeat(64 * 1024) });
+    assert_eq!(device.report(65, &[output]).expect(200).at("/through"), json!(65));
     let mut cut = said(id, "downloading");
     cut["messages"] = json!(vec!["é".repeat(1000); 60]);
-    assert_eq!(device.report(65, &[cut]).expect(200).at("/through"), json!(65));
+    assert_eq!(device.report(66, &[cut]).expect(200).at("/through"), json!(66));
     let newest = reports(server.admin(), id)[0]["messages"].clone();
     assert_eq!(newest.as_array().map(Vec::len), Some(50));
     assert_eq!(newest[0].as_str().unwrap().chars().count(), 512);

@@ -27,6 +27,16 @@ fn a_device_shows_its_own_token_and_nothing_else_will_do() {
 }
 
 #[test]
+fn who_shows_nothing_valid_does_not_make_a_device_look_alive() {
+    let field = Field::new();
+    let seen = || field.admin().get("/devices/sn-1").expect(200).at("/last_seen");
+    let _ = Device::new(&field.server.origin(), NAME).with_target_token("wrong").poll().expect(401);
+    assert_eq!(seen(), Value::Null);
+    let _ = field.device.poll().expect(200);
+    assert_ne!(seen(), Value::Null);
+}
+
+#[test]
 fn the_token_of_one_device_does_not_open_another() {
     let server = Server::start();
     let token = muster_tests::operator::add_device(server.admin(), "sn-1");

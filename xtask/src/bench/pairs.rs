@@ -80,7 +80,7 @@ fn debian(folder: &Path) -> anyhow::Result<Pair> {
     Ok(pair("debian", "Debian's packages, unpacked, as tar", names, files))
 }
 
-/// Kernel, modules and configuration.
+/// Modules of the kernel; all of them would take the other programs many minutes.
 fn kernel(folder: &Path) -> anyhow::Result<Pair> {
     let known = process::output(process::command("apt-cache").args(["pkgnames", KERNEL.0]))?;
     let number = |name: &str| name.strip_prefix(KERNEL.0)?.strip_suffix(KERNEL.1)?.parse::<u32>().ok();
@@ -90,8 +90,8 @@ fn kernel(folder: &Path) -> anyhow::Result<Pair> {
         anyhow::bail!("Debian's archive has fewer than two packages {}*{}: run this on Debian 12", KERNEL.0, KERNEL.1);
     };
     let names = [*old, *new].map(str::to_owned);
-    let files = packages_of_debian(folder, "kernel", &[vec![names[0].clone()], vec![names[1].clone()]])?;
-    Ok(pair("kernel", "Debian's kernel with its modules, unpacked, as tar", names, files))
+    let files = packages_of_debian(folder, "kernel-fs-net", &[vec![names[0].clone()], vec![names[1].clone()]])?;
+    Ok(pair("kernel", "modules of Debian's kernel for file systems and networks, as tar", names, files))
 }
 
 /// Fetches packages of two versions and packs each set into one archive.
@@ -109,6 +109,7 @@ fn packages_of_debian(folder: &Path, name: &str, versions: &[Vec<String>; 2]) ->
             work.run(process::command("dpkg").args(["-x", &package, "tree"]))?;
             work.remove(&package)?;
         }
+        work.drop_modules_but(&["fs", "net"])?;
         work.archive(file)?;
     }
     Ok(files)
@@ -145,6 +146,23 @@ impl Work {
 
     fn remove(&self, name: &str) -> anyhow::Result<()> {
         std::fs::remove_file(self.folder.path().join(name)).with_context(|| format!("removing {name}"))
+    }
+
+    /// Leaves of a kernel only these folders of modules; of anything else everything.
+    fn drop_modules_but(&self, kept: &[&str]) -> anyhow::Result<()> {
+        let tree = self.folder.path().join("tree");
+        let Ok(kernels) = std::fs::read_dir(tree.join("lib/modules")) else { return Ok(()) };
+        let chosen = self.folder.path().join("chosen");
+        std::fs::create_dir(&chosen).context("making a folder for modules")?;
+        for kernel in kernels {
+            let modules = kernel.context("reading the modules")?.path().join("kernel");
+            for name in kept {
+                let (from, to) = (modules.join(name), chosen.join(name));
+                std::fs::rename(&from, to).with_context(|| format!("choosing {}", from.display()))?;
+            }
+        }
+        std::fs::remove_dir_all(&tree).context("removing the other modules")?;
+        std::fs::rename(chosen, tree).context("keeping the chosen modules")
     }
 
     /// Packs `tree`, the same bytes each time.

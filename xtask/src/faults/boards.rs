@@ -83,32 +83,22 @@ fn every_power_cut() -> Outcome {
     all
 }
 
+/// How many did not end well, and the first of them.
 fn all_lives(lives: u64, seed: u64) -> (u64, Vec<String>) {
-    let (next, wrong) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (ended, wrong) = (AtomicU64::new(0), AtomicU64::new(0));
     let shown = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= lives {
-                        return;
-                    }
-                    let seed = seed.wrapping_mul(1_000_000).wrapping_add(number);
-                    let case = schedule::live(seed, Kinds::ALL);
-                    if !case.failures.is_empty() {
-                        wrong.fetch_add(1, Ordering::Relaxed);
-                        let mut shown = shown.lock();
-                        if shown.len() < FAILURES_SHOWN_MAX {
-                            let replay = format!("cargo xtask faults --replay {seed}");
-                            shown.push(format!("{replay}: {:#?}", case.failures));
-                        }
-                    }
-                    if (number + 1).is_multiple_of(TELL_EVERY) {
-                        eprintln!("{} of {lives} lives of boards with faults of every kind", number + 1);
-                    }
-                }
-            });
+    let first = seed.wrapping_mul(1_000_000);
+    schedule::live_all(first..first + lives, Kinds::ALL, &|seed, case| {
+        if !case.failures.is_empty() {
+            wrong.fetch_add(1, Ordering::Relaxed);
+            let mut shown = shown.lock();
+            if shown.len() < FAILURES_SHOWN_MAX {
+                shown.push(format!("cargo xtask faults --replay {seed}: {:#?}", case.failures));
+            }
+        }
+        let ended = ended.fetch_add(1, Ordering::Relaxed) + 1;
+        if ended.is_multiple_of(TELL_EVERY) {
+            eprintln!("{ended} of {lives} lives of boards with faults of every kind");
         }
     });
     (wrong.into_inner(), shown.into_inner())

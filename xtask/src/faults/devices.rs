@@ -52,7 +52,7 @@ impl Devices {
         // It is there from the start, because it is read before the first install.
         File::create(&journal).context("making the devices' journal")?;
         let child = Command::new(program)
-            .args(["sim", "--server", server.origin(), "--prefix", PREFIX, "--poll-ms", POLL_MS])
+            .args(["sim", "--ddi", "1", "--server", server.origin(), "--prefix", PREFIX, "--poll-ms", POLL_MS])
             .args(["--devices", &fleet.devices.to_string(), "--seed", &fleet.seed.to_string()])
             .args(FAULTS)
             .arg("--journal")

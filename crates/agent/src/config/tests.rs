@@ -69,6 +69,11 @@ fn settings_that_could_never_work_are_refused_with_what_to_do() {
         ("[health]\npasses = 0\n".to_owned(), "are at least 1"),
         ("[health]\npasses = 10\ninterval_s = 60\n".to_owned(), "don't fit in deadline_s = 300"),
         ("[limits]\ndownload_bytes_per_s = 0\n".to_owned(), "leave it out"),
+        ("[commands]\nlogs = \"syslog\"\n".to_owned(), "\"journal\""),
+        ("[commands]\nscripts = { x = [] }\n".to_owned(), "has no words"),
+        ("[commands]\nforward = [\"host\"]\n".to_owned(), "is not of the form host:port"),
+        ("[configuration]\nroots = [\"etc\"]\n".to_owned(), "absolute path"),
+        ("[configuration]\ncommands = [[]]\n".to_owned(), "would allow all"),
         ("[policy]\nhours = [\"22-6\"]\n".to_owned(), "is not of the form \"22:00-06:00\""),
         (component(&format!("installer = \"slots\"\na = \"/a\"\nb = \"/a\"\n{plain}")), "are the same"),
         (component(&format!("installer = \"slots\"\na = \"a\"\nb = \"/b\"\n{plain}")), "absolute path"),
@@ -87,6 +92,19 @@ fn settings_that_could_never_work_are_refused_with_what_to_do() {
         let text = LEAST.replace(good, "");
         assert!(Config::parse(&text).unwrap_err().contains(&format!("`{key}`")), "{key}");
     }
+}
+
+#[test]
+fn orders_beside_updates_are_off_until_the_file_allows_them() {
+    let config = Config::parse(LEAST).unwrap();
+    assert_eq!(config.commands.settings(), crate::commands::CommandSettings::default());
+    assert!(!config.commands.sessions().shell && config.commands.sessions().forward.is_empty());
+    assert!(config.configuration.settings(&config.folder).roots.is_empty());
+    let config = Config::parse(&documented()).unwrap();
+    let settings = config.commands.settings();
+    assert!(settings.reboot && settings.shell && settings.logs == crate::commands::Logs::Journal);
+    assert_eq!(settings.scripts["restart-web"], ["systemctl", "restart", "web"]);
+    assert_eq!(config.configuration.settings(&config.folder).roots.len(), 2);
 }
 
 #[test]

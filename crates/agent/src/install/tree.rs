@@ -8,6 +8,7 @@
 //! root/history                         former versions, oldest first
 //! ```
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -157,6 +158,9 @@ impl Tree {
             at += count as u64;
         }
         disk.sync(&target).map_err(copying())?;
+        if disk::digest(disk, &target).map_err(copying())? != artifact.digest.0 {
+            return Err(copying()(io::Error::other("what was written can't be read back")));
+        }
         disk.sync_folder(&paths.partial).map_err(copying())
     }
 
@@ -270,13 +274,15 @@ impl Installer for Tree {
         let staging = || InstallError::disk(format!("unpacking {}", artifact.file_name));
         disk.remove_folder(&paths.partial).map_err(staging())?;
         let is_single = Form::of(&artifact.file_name) == Form::Single;
-        if disk.kind(&paths.version).map_err(staging())?.is_some() {
+        if self.linked(world)? == Some(artifact.digest.hex()) {
             if is_single && disk.list(&paths.version).map_err(staging())? != [artifact.file_name.as_str()] {
                 let name = &artifact.file_name;
                 return Err(InstallError::Refused(format!("{name} is installed already under another name")));
             }
-            return disk.sync_folder(disk::folder_of(&paths.version)).map_err(staging());
+            return Ok(());
         }
+        // What an earlier try left is not believed.
+        disk.remove_folder(&paths.version).map_err(staging())?;
         disk.make_folder(&paths.partial).map_err(staging())?;
         let outcome = if is_single {
             self.copy(world, artifact, &paths)
@@ -299,7 +305,8 @@ impl Installer for Tree {
             return Err(InstallError::Refused(format!("{} is gone since it was staged", version.display())));
         }
         let switched = self.switched();
-        disk::replace(world.disk(), &switched, new.as_bytes())
+        let before = Some(job.note).filter(|note| *note != NOTHING).unwrap_or_default();
+        disk::replace(world.disk(), &switched, format!("{new}\n{before}\n").as_bytes())
             .map_err(InstallError::disk(format!("writing {}", switched.display())))?;
         self.link(world, Some(&new))?;
         self.run_reload(world)?;
@@ -309,6 +316,23 @@ impl Installer for Tree {
     fn running(&self, world: &dyn World, job: Job<'_>) -> Result<Running, InstallError> {
         let new = only_artifact(job)?.digest.hex();
         Ok(if self.linked(world)? == Some(new) { Running::New } else { Running::Old })
+    }
+
+    /// A switch that nobody remembers is undone.
+    fn settle(&self, world: &dyn World) -> Result<Takes, InstallError> {
+        let switched = self.switched();
+        let what = || InstallError::disk(format!("reading {}", switched.display()));
+        if world.disk().kind(&switched).map_err(what())?.is_none() {
+            return Ok(Takes::Effect);
+        }
+        let text = disk::read(world.disk(), &switched, HISTORY_BYTES_MAX).map_err(what())?;
+        let text = String::from_utf8_lossy(&text);
+        let before = text.lines().nth(1).filter(|before| !before.is_empty());
+        world.host().log(&format!("{} was switched without an update: going back", self.root.display()));
+        self.link(world, before)?;
+        self.run_reload(world)?;
+        self.forget_switch(world)?;
+        Ok(Takes::Effect)
     }
 
     fn commit(&self, world: &dyn World, job: Job<'_>) -> Result<(), InstallError> {
@@ -339,6 +363,11 @@ impl Installer for Tree {
             world.disk().remove(&paths.archive).map_err(removing())?;
             if !self.history(world)?.contains(&new) {
                 world.disk().remove_folder(&paths.version).map_err(removing())?;
+            }
+        }
+        for folder in [&paths.version, &paths.archive].map(|path| disk::folder_of(path)) {
+            if world.disk().kind(folder).map_err(removing())?.is_some() {
+                world.disk().sync_folder(folder).map_err(removing())?;
             }
         }
         Ok(Takes::Effect)

@@ -10,10 +10,11 @@ use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
+use sha2::{Digest, Sha256};
 use tar::{Archive, EntryType};
 
 use super::InstallError;
-use crate::disk::{Disk, Kind};
+use crate::disk::{self, Disk, Kind};
 
 /// Each costs a name in memory and a sync of the disk; a root file system has fewer.
 const ENTRIES_MAX: usize = 200_000;
@@ -261,6 +262,7 @@ impl Tree<'_> {
         self.disk.write_at(&target, 0, &[]).map_err(unpacking(path))?;
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut at = 0;
+        let mut digest = Sha256::new();
         loop {
             let count = entry.read(&mut chunk).map_err(|error| meter.judge(error))?;
             if count == 0 {
@@ -268,10 +270,14 @@ impl Tree<'_> {
             }
             self.left = self.left.checked_sub(count as u64).ok_or_else(|| self.too_large())?;
             self.disk.write_at(&target, at, &chunk[..count]).map_err(unpacking(path))?;
+            digest.update(&chunk[..count]);
             at += count as u64;
         }
         self.disk.set_mode(&target, mode & 0o777 | 0o400).map_err(unpacking(path))?;
         self.disk.sync(&target).map_err(unpacking(path))?;
+        if disk::digest(self.disk, &target).map_err(unpacking(path))? != digest.finalize().as_slice() {
+            return Err(unpacking(path)(io::Error::other("what was written can't be read back")));
+        }
         self.kinds.insert(path.to_owned(), Kind::File);
         Ok(())
     }

@@ -2,15 +2,15 @@
 //!
 //! Links are followed where bytes are meant (`/dev/disk/by-partlabel/…` names slots), never where names are.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, PermissionsExt, lchown, symlink};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use muster_vocab::Timestamp;
 
-use crate::disk::{Disk, Kind, folder_of};
+use crate::disk::{Disk, Kind, Permissions, folder_of};
 
 /// The file system of the machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -127,8 +127,13 @@ impl Disk for RealDisk {
         fs::read_link(link)
     }
 
+    fn permissions(&self, path: &Path) -> io::Result<Permissions> {
+        let found = fs::metadata(path)?;
+        Ok(Permissions { mode: found.mode() & 0o7777, user: found.uid(), group: found.gid() })
+    }
+
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
-        fs::set_permissions(path, Permissions::from_mode(mode))
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
     }
 
     fn set_owner(&self, path: &Path, user: u32, group: u32) -> io::Result<()> {

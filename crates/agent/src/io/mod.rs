@@ -5,4 +5,5 @@ pub mod host;
 pub mod net;
 mod probe;
 pub mod program;
+pub mod session;
 pub mod watchdog;

@@ -2,12 +2,16 @@
 //!
 //! Who else answers – a captive portal, a proxy's error page – is taken for nobody: answers carry `Muster-Protocol`.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use muster_vocab::limit;
+use rustls::{ClientConfig, RootCertStore};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, http};
 
@@ -66,6 +70,12 @@ impl RealNet {
             .user_agent(concat!("muster-agent/", env!("CARGO_PKG_VERSION")))
             .tls_config(tls.build());
         Ok(Self { agent: config.build().new_agent(), server: server.to_owned(), token: token.to_owned() })
+    }
+
+    /// The same connections with the token of another device: simulated fleets share them.
+    #[must_use]
+    pub fn sharing(&self, token: &str) -> Self {
+        Self { agent: self.agent.clone(), server: self.server.clone(), token: token.to_owned() }
     }
 
     fn request(&self, method: &str, path: &str) -> http::request::Builder {
@@ -146,6 +156,25 @@ pub fn is_address(server: &str) -> bool {
     let server = server.trim_end_matches('/');
     let host = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://")).unwrap_or_default();
     !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '"'])
+}
+
+/// For connections that aren't HTTP; the same trust as above.
+pub fn tls(ca: Option<&Path>) -> Result<Arc<ClientConfig>, NetSetupError> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            for certificate in certificates(path)? {
+                // One that isn't understood trusts nobody, as in ureq.
+                let _ = roots.add(certificate.der().to_vec().into());
+            }
+        }
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring has the ciphers of both versions");
+    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }
 
 fn check_origin(response: &http::Response<Body>) -> Result<(), NetError> {

@@ -84,7 +84,7 @@ impl Drop for Watchdog {
 fn feed(mut device: impl Write, told: &Receiver<()>, patience: Duration) {
     let mut alive_at = Instant::now();
     loop {
-        if alive_at.elapsed() <= patience {
+        if alive_at.elapsed() < patience {
             // A watchdog that can't be fed resets the machine, which is what it is for.
             let _ = device.write_all(b".");
         }

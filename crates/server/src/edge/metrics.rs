@@ -67,7 +67,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, StatusCode> {
     }
     let devices: usize = app.table.tenants().iter().map(|tenant| tenant.devices()).sum();
     one(&mut text, ("muster_devices", "Devices known.", "gauge"), devices as u64);
-    let waiting = app.table.waiting.len() as u64;
+    let waiting = app.table.waiting.taken() as u64;
     one(&mut text, ("muster_devices_waiting", "Devices that wait for orders.", "gauge"), waiting);
     one(&mut text, ("muster_effects_pending", "Effects that wait to be carried out.", "gauge"), pending as u64);
     let uptime_s = app.now().since(app.started_at).as_secs();

@@ -210,6 +210,14 @@ impl Board {
         String::from_utf8(bytes).ok()
     }
 
+    /// The content of a slot that holds this image.
+    #[must_use]
+    pub fn slot_with(&self, image: &Image) -> Option<Vec<u8>> {
+        [Slot::A, Slot::B]
+            .iter()
+            .find_map(|slot| self.world.disk.bytes(&slot_path(*slot)).filter(|slot| image.is_in(slot)))
+    }
+
     /// The slot whose loss costs nothing but the update under way.
     #[must_use]
     pub fn idle_slot(&self) -> Option<Slot> {

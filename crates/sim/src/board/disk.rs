@@ -4,12 +4,12 @@
 //! syncs a write may be kept, lost or torn; names of one folder reach the disk in order, but any tail of them may be
 //! missing. Nothing is kinder than what a real file system promises.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use muster_agent::disk::{Disk, Kind, folder_of};
+use muster_agent::disk::{Disk, Kind, Permissions, folder_of};
 use muster_vocab::Timestamp;
 use parking_lot::Mutex;
 
@@ -270,6 +270,62 @@ impl Inner {
         real
     }
 
+    /// The path with links in its folders resolved; the last one is the name that is meant.
+    fn named(&self, path: &Path) -> PathBuf {
+        let folder = self.followed(folder_of(path));
+        path.file_name().map_or_else(|| folder.clone(), |name| folder.join(name))
+    }
+
+    fn is_folder(&self, path: &Path) -> bool {
+        matches!(self.seen.get(&self.followed(path)), Some(Node::Folder))
+    }
+
+    /// The real path of a folder that is there.
+    fn folder(&self, path: &Path) -> io::Result<PathBuf> {
+        let real = self.followed(path);
+        match self.seen.get(&real) {
+            Some(Node::Folder) => Ok(real),
+            Some(Node::File(_) | Node::Device(_) | Node::Link(_)) => Err(io::Error::from(io::ErrorKind::NotADirectory)),
+            None => Err(io::Error::from(io::ErrorKind::NotFound)),
+        }
+    }
+
+    /// May something take this name from what has it now?
+    fn may_replace(&self, node: &Node, to: &Path) -> io::Result<()> {
+        self.folder(folder_of(to))?;
+        let is_empty = || !self.seen.keys().any(|path| path.starts_with(to) && path != to);
+        match (node, self.seen.get(to)) {
+            (Node::Folder, Some(Node::Folder)) if !is_empty() => Err(io::Error::from(io::ErrorKind::DirectoryNotEmpty)),
+            (Node::Folder, None | Some(Node::Folder)) => Ok(()),
+            (Node::Folder, Some(_)) => Err(io::Error::from(io::ErrorKind::NotADirectory)),
+            (_, Some(Node::Folder)) => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+            (_, None | Some(_)) => Ok(()),
+        }
+    }
+
+    /// A folder's names go with it. Those in it that were not durable are not made so by the rename.
+    fn move_names(&mut self, from: &Path, to: &Path) {
+        let inside: BTreeSet<PathBuf> = self.seen.keys().chain(self.durable.keys()).cloned().collect();
+        let mut sets = Vec::new();
+        let mut later = Vec::new();
+        self.pending.retain(|renaming| !renaming.folder.starts_with(from));
+        for path in inside.into_iter().filter(|path| path.starts_with(from)) {
+            let rest = path.strip_prefix(from).expect("it starts with it");
+            let new = if path == from { to.to_owned() } else { to.join(rest) };
+            let seen = self.seen.remove(&path);
+            set(&mut self.seen, &new, seen.as_ref());
+            // The name that is renamed is made durable with its folder, whatever it was before.
+            let durable = if path == from { seen.clone() } else { self.durable.get(&path).cloned() };
+            if seen != durable {
+                later.push(Renaming { folder: folder_of(&new).to_owned(), sets: vec![(new.clone(), seen)] });
+            }
+            sets.push((new, durable));
+            sets.push((path, None));
+        }
+        self.pending.push(Renaming { folder: folder_of(to).to_owned(), sets });
+        self.pending.extend(later);
+    }
+
     fn rename_all(&mut self, folder: &Path, sets: Vec<(PathBuf, Option<Node>)>) {
         for (path, node) in &sets {
             set(&mut self.seen, path, node.as_ref());
@@ -313,6 +369,12 @@ impl Inner {
             }
             content.seen.clone_from(&content.durable);
         }
+        // What was moved into a folder whose own name got lost is out of reach.
+        let folders: BTreeSet<PathBuf> =
+            self.durable.iter().filter(|(_, node)| **node == Node::Folder).map(|(path, _)| path.clone()).collect();
+        self.durable.retain(|path, _| {
+            path.ancestors().skip(1).all(|above| above.as_os_str().is_empty() || folders.contains(above))
+        });
         self.seen.clone_from(&self.durable);
     }
 }
@@ -368,9 +430,7 @@ fn at(offset: u64) -> usize {
 impl Disk for VirtualDisk {
     fn kind(&self, path: &Path) -> io::Result<Option<Kind>> {
         self.look(|inner| {
-            let parent = inner.followed(folder_of(path));
-            let path = path.file_name().map_or_else(|| parent.clone(), |name| parent.join(name));
-            Ok(inner.seen.get(&path).map(|node| match node {
+            Ok(inner.seen.get(&inner.named(path)).map(|node| match node {
                 Node::File(_) => Kind::File,
                 Node::Device(_) => Kind::Device,
                 Node::Folder => Kind::Folder,
@@ -401,7 +461,11 @@ impl Disk for VirtualDisk {
 
     fn write_at(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.change(|inner| {
+            let is_link = matches!(inner.seen.get(&inner.named(path)), Some(Node::Link(_)));
             let path = inner.followed(path);
+            if is_link && !inner.seen.contains_key(&path) {
+                return Err(io::Error::from(io::ErrorKind::NotFound));
+            }
             let is_device = matches!(inner.seen.get(&path), Some(Node::Device(_)));
             if !is_device && inner.capacity.is_some_and(|most| inner.used() + bytes.len() > most) {
                 return Err(io::Error::from(io::ErrorKind::StorageFull));
@@ -451,24 +515,22 @@ impl Disk for VirtualDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.change(|inner| {
-            let Some(node) = inner.seen.get(from).cloned() else {
-                return Err(io::Error::from(io::ErrorKind::NotFound));
-            };
-            let mut sets = vec![(to.to_owned(), Some(node)), (from.to_owned(), None)];
-            let inside = inner.seen.iter().filter(|(path, _)| path.starts_with(from) && *path != from);
-            for (path, node) in inside {
-                let rest = path.strip_prefix(from).expect("it starts with it");
-                sets.push((to.join(rest), Some(node.clone())));
-                sets.push((path.clone(), None));
+            let (from, to) = (inner.named(from), inner.named(to));
+            let node = inner.seen.get(&from).cloned().ok_or(io::Error::from(io::ErrorKind::NotFound))?;
+            if from != to {
+                inner.may_replace(&node, &to)?;
+                match node {
+                    Node::Folder => inner.move_names(&from, &to),
+                    node => inner.rename_all(folder_of(&to), vec![(to.clone(), Some(node)), (from, None)]),
+                }
             }
-            inner.rename_all(folder_of(to), sets);
             Ok(())
         })
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         self.change(|inner| {
-            let folder = inner.followed(folder);
+            let folder = inner.folder(folder)?;
             if !is_boot(&folder) && inner.lies() {
                 return Ok(());
             }
@@ -484,19 +546,27 @@ impl Disk for VirtualDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.change(|inner| {
-            if matches!(inner.seen.get(path), Some(Node::File(_) | Node::Link(_))) {
-                inner.rename_all(folder_of(path), vec![(path.to_owned(), None)]);
+            let path = inner.named(path);
+            match inner.seen.get(&path) {
+                Some(Node::File(_) | Node::Link(_)) => {
+                    inner.rename_all(folder_of(&path), vec![(path.clone(), None)]);
+                    Ok(())
+                }
+                Some(Node::Folder) => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+                Some(Node::Device(_)) | None => Ok(()),
             }
-            Ok(())
         })
     }
 
     fn remove_folder(&self, folder: &Path) -> io::Result<()> {
         self.change(|inner| {
-            let inside = inner.seen.keys().filter(|path| path.starts_with(folder));
+            let folder = inner.named(folder);
+            let inside = inner.seen.keys().filter(|path| path.starts_with(&folder));
             let sets: Vec<_> = inside.map(|path| (path.clone(), None)).collect();
             if !sets.is_empty() {
-                inner.rename_all(folder_of(folder), sets);
+                // What became of the names in it no longer matters.
+                inner.pending.retain(|renaming| !renaming.folder.starts_with(&folder));
+                inner.rename_all(folder_of(&folder), sets);
             }
             Ok(())
         })
@@ -504,15 +574,15 @@ impl Disk for VirtualDisk {
 
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
         self.change(|inner| {
-            for one in folder.ancestors() {
-                match inner.seen.get(one) {
-                    Some(Node::Folder) => break,
-                    Some(Node::File(_) | Node::Device(_)) => return Err(io::Error::from(io::ErrorKind::NotADirectory)),
-                    Some(Node::Link(_)) | None => {
-                        inner.seen.insert(one.to_owned(), Node::Folder);
-                        inner.durable.insert(one.to_owned(), Node::Folder);
-                    }
-                }
+            let above = folder.ancestors().filter(|above| !above.as_os_str().is_empty());
+            let missing: Vec<PathBuf> =
+                above.take_while(|above| !inner.is_folder(above)).map(|above| inner.followed(above)).collect();
+            if missing.iter().any(|path| inner.seen.contains_key(path)) {
+                return Err(io::Error::from(io::ErrorKind::NotADirectory));
+            }
+            for path in missing {
+                inner.seen.insert(path.clone(), Node::Folder);
+                inner.durable.insert(path, Node::Folder);
             }
             Ok(())
         })
@@ -528,24 +598,37 @@ impl Disk for VirtualDisk {
 
     fn make_link(&self, target: &Path, link: &Path) -> io::Result<()> {
         self.change(|inner| {
-            if inner.seen.contains_key(link) {
+            let link = inner.named(link);
+            inner.folder(folder_of(&link))?;
+            if inner.seen.contains_key(&link) {
                 return Err(io::Error::from(io::ErrorKind::AlreadyExists));
             }
-            inner.rename_all(folder_of(link), vec![(link.to_owned(), Some(Node::Link(target.to_owned())))]);
+            inner.rename_all(folder_of(&link), vec![(link.clone(), Some(Node::Link(target.to_owned())))]);
             Ok(())
         })
     }
 
     fn read_link(&self, link: &Path) -> io::Result<PathBuf> {
-        self.look(|inner| match inner.seen.get(link) {
+        self.look(|inner| match inner.seen.get(&inner.named(link)) {
             Some(Node::Link(target)) => Ok(target.clone()),
             Some(_) => Err(io::Error::from(io::ErrorKind::InvalidInput)),
             None => Err(io::Error::from(io::ErrorKind::NotFound)),
         })
     }
 
+    /// Owners are not kept: nothing on a virtual board runs as another user.
+    fn permissions(&self, path: &Path) -> io::Result<Permissions> {
+        self.look(|inner| {
+            let id = inner.id(path)?;
+            Ok(Permissions { mode: inner.contents[&id].mode, user: 0, group: 0 })
+        })
+    }
+
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         self.change(|inner| {
+            if inner.is_folder(path) {
+                return Ok(());
+            }
             let id = inner.id(path)?;
             inner.contents.get_mut(&id).expect("a name's content exists").mode = mode;
             Ok(())

@@ -2,8 +2,8 @@
 //!
 //! Each board has its disk, machine and network; a few threads let each take its step when it is due.
 
-use std::collections::{BTreeMap, BinaryHeap};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,6 +54,18 @@ pub struct Agents {
     pub poll_ms: Option<u64>,
     pub faults: Option<Kinds>,
     pub journal: Option<PathBuf>,
+}
+
+/// Without the token.
+impl std::fmt::Debug for Agents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agents")
+            .field("server", &self.server)
+            .field("project", &self.project)
+            .field("devices", &self.devices)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
 }
 
 struct Live {
@@ -151,15 +163,14 @@ impl Due {
         let mut heap = self.heap.lock();
         while !stop.load(Ordering::Relaxed) {
             let now = Instant::now();
-            match heap.peek() {
-                Some(Reverse((at, board))) if *at <= now => {
-                    let board = *board;
-                    heap.pop();
-                    return Some(board);
-                }
-                Some(Reverse((at, _))) => _ = self.woken.wait_for(&mut heap, (*at - now).min(LOOK)),
-                None => _ = self.woken.wait_for(&mut heap, LOOK),
+            let pause = match heap.peek() {
+                Some(Reverse((at, _))) => at.saturating_duration_since(now).min(LOOK),
+                None => LOOK,
+            };
+            if pause.is_zero() {
+                return heap.pop().map(|Reverse((_, board))| board);
             }
+            self.woken.wait_for(&mut heap, pause);
         }
         None
     }
@@ -168,14 +179,15 @@ impl Due {
 impl Agents {
     /// Runs until `stop` is set. Read `stats` meanwhile.
     pub fn run(&self, stats: &Arc<Stats>, stop: &AtomicBool) -> Result<Report, FleetError> {
-        let journal = self.journal.as_ref().map(|path| {
-            Journal::open(path).map_err(|source| FleetError::Journal { path: path.clone(), source })
-        });
+        let journal = self
+            .journal
+            .as_ref()
+            .map(|path| Journal::open(path).map_err(|source| FleetError::Journal { path: path.clone(), source }));
         let journal = journal.transpose()?;
         let connections = (0..THREADS).map(|_| RealNet::new(&self.server, "", None)).collect::<Result<_, _>>();
-        let connections = Arc::new(Mutex::new(connections.map_err(|bad: NetSetupError| {
-            FleetError::BadServer(format!("{} ({bad})", self.server))
-        })?));
+        let connections = Arc::new(Mutex::new(
+            connections.map_err(|bad: NetSetupError| FleetError::BadServer(format!("{} ({bad})", self.server)))?,
+        ));
         let started = Instant::now();
         let boards: Vec<Mutex<Live>> =
             (0..self.devices).map(|index| Mutex::new(self.board(index, &connections, stats))).collect();
@@ -245,7 +257,7 @@ impl Agents {
             }
             Stepped::Bricked(why) => {
                 error!(device = %live.name, "{} is bricked: {why}\n    {}", live.name, board.last_lines());
-                stats.breached(&format!("{} is bricked: {why}", live.name));
+                stats.breach(&live.name, &format!("bricked: {why}"));
                 live.is_gone = true;
                 Duration::ZERO
             }
@@ -353,7 +365,8 @@ impl Agents {
                 live.version = version;
             }
             let (device, version, action) = (live.name.clone(), live.version.clone(), ended.action);
-            let install = Install { device, action, version, outcome, at: muster_agent::World::host(board.world.as_ref()).now() };
+            let install =
+                Install { device, action, version, outcome, at: muster_agent::World::host(board.world.as_ref()).now() };
             if let Some(Err(failed)) = journal.map(|journal| journal.record(&install)) {
                 error!("an install was not recorded: {failed}");
             }

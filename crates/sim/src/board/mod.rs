@@ -8,11 +8,8 @@ pub mod depot;
 pub mod device;
 pub mod disk;
 pub mod image;
+pub mod live;
 pub mod machine;
 pub mod power;
 pub mod rough;
 pub mod schedule;
-
-pub use case::{Case, Failure};
-pub use device::Board;
-pub use disk::{Cut, Loss, VirtualDisk};

@@ -1,14 +1,15 @@
 //! A life of a board with everything going wrong that can, drawn from one seed.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use muster_vocab::{ActionId, Timestamp};
+use muster_vocab::Timestamp;
 
 use super::case::{self, Case};
 use super::depot::Order;
-use super::device::Setup;
-use super::disk::Loss;
+use super::device::{Board, Setup};
+use super::disk::{Cut, Loss};
 use super::image::{Image, Nature};
 use super::machine::{STATE, slot_path};
 use super::rough::Weather;
@@ -28,6 +29,48 @@ pub struct Kinds {
 
 impl Kinds {
     pub const ALL: Self = Self { power: true, disk: true, net: true, clock: true };
+    pub const NONE: Self = Self { power: false, disk: false, net: false, clock: false };
+}
+
+/// `all`, `none`, or some of `power,disk,net,clock`.
+impl std::str::FromStr for Kinds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut kinds = Self::NONE;
+        for word in text.split(',').map(str::trim) {
+            match word {
+                "all" => kinds = Self::ALL,
+                "none" => kinds = Self::NONE,
+                "power" => kinds.power = true,
+                "disk" => kinds.disk = true,
+                "net" => kinds.net = true,
+                "clock" => kinds.clock = true,
+                other => {
+                    return Err(format!("{other:?} is no kind of fault: all, none, or some of power,disk,net,clock"));
+                }
+            }
+        }
+        Ok(kinds)
+    }
+}
+
+/// Lives so many lives, one after the other on each core. Calls `ended` after each with its seed.
+pub fn live_all(seeds: std::ops::Range<u64>, kinds: Kinds, ended: &(dyn Fn(u64, &Case) + Sync)) {
+    let next = AtomicU64::new(seeds.start);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    ended(seed, &live(seed, kinds));
+                }
+            });
+        }
+    });
 }
 
 /// Lives one life. The failures are in the case.
@@ -40,14 +83,30 @@ pub fn live(seed: u64, kinds: Kinds) -> Case {
     let mut images = vec![Image::new("1.0", Nature::Good, 6000, seed)];
     images.extend(orders.iter().flat_map(|order| order.components.iter().map(|(_, image)| image.clone())));
     let mut case = Case::new(setup, &images);
-    let mut storm = Storm::new(&mut chance, kinds, orders);
+    let mut waiting = orders;
+    waiting.reverse();
+    let mut storm = Storm::new(Chance::keyed(chance.draw(), &[1]), kinds);
+    let mut newest = None;
     for step in 0..STORM_STEPS {
-        storm.blow(&mut case, step);
-        if !case.step() && (storm.orders.is_empty() || !case.failures.is_empty()) {
+        if (step == 0 || chance.happens(0.01) || case.depot.is_quiet())
+            && let Some(order) = waiting.pop()
+        {
+            newest = Some(case.order(order));
+        }
+        if let Some(newest) = newest
+            && storm.happens(0.002)
+        {
+            case.depot.cancel(newest);
+        }
+        storm.shake(&mut case.board);
+        if !case.step() && (waiting.is_empty() || !case.failures.is_empty()) {
             break;
         }
     }
-    storm.clear(&mut case);
+    Storm::clear(&case.board);
+    while let Some(order) = waiting.pop() {
+        case.order(order);
+    }
     if case.failures.is_empty() {
         case.run();
     }
@@ -83,50 +142,40 @@ fn draw_orders(seed: u64, chance: &mut Chance) -> Vec<Order> {
     orders
 }
 
-/// What goes wrong, and when.
-struct Storm {
+/// What goes wrong with a board, and when.
+#[derive(Debug)]
+pub struct Storm {
     kinds: Kinds,
-    /// Not placed yet.
-    orders: Vec<Order>,
     chance: Chance,
     /// How rough it is, from 0 to 1.
     force: f64,
-    placed: Vec<ActionId>,
 }
 
 impl Storm {
-    fn new(chance: &mut Chance, kinds: Kinds, mut orders: Vec<Order>) -> Self {
-        orders.reverse();
-        Self { kinds, orders, force: chance.share(), chance: Chance::keyed(chance.draw(), &[1]), placed: Vec::new() }
+    #[must_use]
+    pub fn new(mut chance: Chance, kinds: Kinds) -> Self {
+        let force = chance.share();
+        Self { kinds, chance, force }
     }
 
     fn happens(&mut self, share: f64) -> bool {
         self.chance.happens(share * self.force)
     }
 
-    fn blow(&mut self, case: &mut Case, step: u32) {
-        if (step == 0 || self.chance.happens(0.01) || case.depot.is_quiet())
-            && let Some(order) = self.orders.pop()
-        {
-            self.placed.push(case.order(order));
-        }
-        if let Some(newest) = self.placed.last().copied()
-            && self.happens(0.002)
-        {
-            case.depot.cancel(newest);
-        }
+    /// Before each step of the board.
+    pub fn shake(&mut self, board: &mut Board) {
         if self.kinds.net && self.chance.happens(0.05) {
-            case.board.world.net.set_weather(self.weather());
+            board.world.net.set_weather(self.weather());
         }
         if self.kinds.power {
-            self.power(case);
+            self.power(board);
         }
         if self.kinds.disk {
-            self.disk(case);
+            self.disk(board);
         }
         if self.kinds.clock && self.happens(0.01) {
             let days = self.chance.below(20_000);
-            case.board.world.machine.set_clock(Timestamp(0).plus(Duration::from_secs(days * 24 * 3600)));
+            board.world.machine.set_clock(Timestamp(0).plus(Duration::from_secs(days * 24 * 3600)));
         }
     }
 
@@ -143,60 +192,60 @@ impl Storm {
         }
     }
 
-    fn power(&mut self, case: &mut Case) {
+    fn power(&mut self, board: &mut Board) {
         let loss = match self.chance.below(4) {
             0 => Loss::All,
             1 => Loss::Nothing,
             _ => Loss::Torn { seed: self.chance.draw() },
         };
         if self.happens(0.01) {
-            let ahead = 1 + self.chance.below(30);
-            case.cut_at(case.board.world.disk.operations() + ahead, loss);
+            let at = board.world.disk.operations() + 1 + self.chance.below(30);
+            board.world.disk.cut_power(Some(Cut { at, loss }));
         }
         if self.happens(0.005) {
-            case.board.world.disk.pull_plug(loss);
+            board.world.disk.pull_plug(loss);
         }
     }
 
-    fn disk(&mut self, case: &mut Case) {
+    fn disk(&mut self, board: &mut Board) {
+        let disk = &board.world.disk;
         if self.happens(0.01) {
-            let used = usize::try_from(self.chance.below(40_000)).unwrap_or(0);
-            case.board.world.disk.limit(Some(used));
+            let bytes = usize::try_from(self.chance.below(40_000)).unwrap_or(0);
+            disk.limit(Some(bytes));
         }
         if self.chance.happens(0.05) {
-            case.board.world.disk.limit(None);
+            disk.limit(None);
         }
         if self.happens(0.02) {
             let share = self.chance.share() * 0.1;
-            case.board.world.disk.lie(share, self.chance.draw());
+            disk.lie(share, self.chance.draw());
         }
         if self.chance.happens(0.1) {
-            case.board.world.disk.lie(0.0, 0);
+            disk.lie(0.0, 0);
         }
         if self.happens(0.01) {
-            self.flip(case);
+            self.flip(board);
         }
     }
 
     /// Bits flip in the agent's state, or in the slot that nobody needs to get back.
-    fn flip(&mut self, case: &Case) {
+    fn flip(&mut self, board: &Board) {
         // A medium that changes under the system that runs is past any update's help.
-        let idle_slot = case.board.idle_slot().filter(|slot| case.board.world.machine.slot() != Some(*slot));
+        let idle_slot = board.idle_slot().filter(|slot| board.world.machine.slot() != Some(*slot));
+        let disk = &board.world.disk;
         match self.chance.below(3) {
-            0 => case.board.world.disk.flip(&Path::new(STATE).join("state.0"), &mut self.chance),
-            1 => case.board.world.disk.flip(&Path::new(STATE).join("state.1"), &mut self.chance),
-            _ => idle_slot.is_some_and(|slot| case.board.world.disk.flip(&slot_path(slot), &mut self.chance)),
+            0 => disk.flip(&Path::new(STATE).join("state.0"), &mut self.chance),
+            1 => disk.flip(&Path::new(STATE).join("state.1"), &mut self.chance),
+            _ => idle_slot.is_some_and(|slot| disk.flip(&slot_path(slot), &mut self.chance)),
         };
     }
 
-    fn clear(&mut self, case: &mut Case) {
-        case.board.world.net.set_weather(Weather::default());
-        case.board.world.disk.limit(None);
-        case.board.world.disk.lie(0.0, 0);
-        case.board.world.disk.cut_power_unless_off();
-        while let Some(order) = self.orders.pop() {
-            case.order(order);
-        }
+    /// The weather clears.
+    pub fn clear(board: &Board) {
+        board.world.net.set_weather(Weather::default());
+        board.world.disk.limit(None);
+        board.world.disk.lie(0.0, 0);
+        board.world.disk.cut_power_unless_off();
     }
 }
 

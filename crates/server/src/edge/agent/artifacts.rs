@@ -62,6 +62,8 @@ async fn content(app: &Arc<App>, asked: (&Method, &HeaderMap), stored: &Stored) 
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    // Compressed on the way, its parts would not fit together.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-transform"));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     let mut set = |name, value: String| {

@@ -11,10 +11,11 @@ use serde::de::DeserializeOwned;
 use crate::App;
 use crate::edge::http::problem::Refusal;
 
+/// Of at most so many bytes.
 #[derive(Debug)]
-pub(super) struct DeviceJson<T>(pub T);
+pub(super) struct DeviceJson<T, const MOST: usize>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<Arc<App>> for DeviceJson<T> {
+impl<T: DeserializeOwned, const MOST: usize> FromRequest<Arc<App>> for DeviceJson<T, MOST> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Refusal> {
@@ -23,7 +24,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for DeviceJson<T> {
             let detail = "send Content-Type: application/json";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
         }
-        let bytes = read(request, app).await?;
+        let bytes = read(request, app, MOST).await?;
         // Serde would also read an object's members from an array.
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
             return Err(Refusal::bad("body", "the body is a JSON object: { … }"));
@@ -34,8 +35,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for DeviceJson<T> {
     }
 }
 
-async fn read(request: Request, app: &Arc<App>) -> Result<Bytes, Refusal> {
-    let most = limit::DEVICE_BODY_BYTES_MAX;
+async fn read(request: Request, app: &Arc<App>, most: usize) -> Result<Bytes, Refusal> {
     let large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body has at most {most} bytes"));
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if declared.is_some_and(|bytes: usize| bytes > most) {

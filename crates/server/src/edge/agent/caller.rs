@@ -64,10 +64,10 @@ fn identify(headers: &HeaderMap, app: &Arc<App>) -> Result<Caller, Refusal> {
     if !proven {
         return Err(unknown());
     }
+    tenant.saw(&name, now);
     if polled.state == DeviceState::Rejected {
         return Err(rejected());
     }
-    let polled = tenant.poll(&name, now).ok_or_else(unknown)?;
     Ok(Caller { tenant, name, polled })
 }
 

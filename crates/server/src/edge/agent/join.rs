@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use muster_trust::secret;
+use muster_vocab::limit;
 use muster_wire::agent::{Join, Joined};
 
 use super::body::DeviceJson;
@@ -17,7 +18,7 @@ use crate::flow::join::{self, Joining};
 
 pub(super) async fn join(
     State(app): State<Arc<App>>,
-    DeviceJson(sent): DeviceJson<Join>,
+    DeviceJson(sent): DeviceJson<Join, { limit::DEVICE_BODY_BYTES_MAX }>,
 ) -> Result<(StatusCode, Json<Joined>), Refusal> {
     let joined = let_in(&app, sent).await;
     if joined.is_err() {

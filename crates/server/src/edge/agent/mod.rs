@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{any, get, post};
@@ -40,9 +40,12 @@ pub fn routes(app: &Arc<App>) -> Router {
         .with_state(app.clone())
 }
 
-/// On each answer, so that a device tells a Muster server from whoever else answers on the way.
+/// On each answer, so that a device tells a Muster server from whoever else answers on the way, and nobody on the way
+/// keeps an answer for later.
 async fn sign(mut response: Response) -> Response {
-    response.headers_mut().insert("muster-protocol", HeaderValue::from_static("1"));
+    let headers = response.headers_mut();
+    headers.insert("muster-protocol", HeaderValue::from_static("1"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

@@ -75,7 +75,8 @@ pub(super) async fn orders(
         if tag.as_ref() != Some(&orders.tag) || Instant::now() >= until {
             return Ok(paced(orders, &caller, Pace::Again));
         }
-        let turns = polled.valid_until.map(|at| Instant::now() + at.since(app.now()).max(TURN_MIN));
+        let turns =
+            polled.valid_until.map(|at| Instant::now() + at.since(app.now()).max(TURN_MIN) + turn(&app, &caller));
         tokio::select! {
             () = changed => {}
             () = tokio::time::sleep_until(turns.map_or(until, |turns| turns.min(until))) => {}
@@ -111,11 +112,17 @@ fn paced(orders: Orders, caller: &Caller, pace: Pace) -> Json<Orders> {
     Json(Orders { poll_s, ..orders })
 }
 
-/// Each device's own part of a time, in seconds.
-fn share(name: &str, of_s: u32) -> u32 {
+/// A moment that many wait for, such as the opening of a window, reaches them one after the other.
+fn turn(app: &App, caller: &Caller) -> Duration {
+    let all_ms = app.table.waiting.taken() * 1000 / limit::TURNS_PER_S_MAX;
+    Duration::from_millis(share(&caller.name, u32::try_from(all_ms).unwrap_or(u32::MAX)).into())
+}
+
+/// Each device's own part of a time.
+fn share(name: &str, of: u32) -> u32 {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
-    u32::try_from(hasher.finish() % u64::from(of_s)).unwrap_or(0)
+    u32::try_from(hasher.finish() % u64::from(of.max(1))).unwrap_or(0)
 }
 
 fn told(polled: &Polled, now: Timestamp) -> Orders {

@@ -31,7 +31,7 @@ pub(super) struct Sent {
 pub(super) async fn take(
     State(app): State<Arc<App>>,
     caller: Caller,
-    DeviceJson(sent): DeviceJson<Sent>,
+    DeviceJson(sent): DeviceJson<Sent, { limit::REPORTS_BYTES_MAX }>,
 ) -> Result<Json<Taken>, Refusal> {
     let Sent { queue, reports } = sent;
     let most = limit::QUEUE_NAME_CHARS_MAX;

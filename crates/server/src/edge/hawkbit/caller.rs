@@ -78,12 +78,13 @@ async fn identify(parts: &Parts, app: &Arc<App>) -> Result<Caller, Refusal> {
         .is_some_and(|ConnectInfo(peer)| app.config.trusted_proxies.contains(&peer.ip()));
     let address = address(parts, trusted)?;
     let now = app.now();
-    let known = tenant.poll(name, now);
+    let known = tenant.look(name, now);
     let right = authenticate(&parts.headers, (&tenant, name, known.as_ref()), trusted)?;
     let polled = match known {
         Some(polled) => polled,
         None => register(app, &tenant, (name, right, is_root(parts))).await?,
     };
+    tenant.saw(name, now);
     let polled = if polled.stale {
         app.refresh(polled.device).await?;
         tenant.look(name, now).ok_or(Refusal::NotFound)?
@@ -166,7 +167,7 @@ async fn register(app: &Arc<App>, tenant: &Tenant, who: (&str, Right, bool)) -> 
     }
     let (project, now, new) = (tenant.id, app.now(), name.to_owned());
     app.write(move |tx| devices::register(tx, now, project, &new)).await?.ok_or(Refusal::Unauthenticated)?;
-    tenant.poll(name, now).ok_or(Refusal::Internal)
+    tenant.look(name, now).ok_or(Refusal::Internal)
 }
 
 fn is_root(parts: &Parts) -> bool {
