@@ -50,6 +50,20 @@ impl Line {
         String::from_utf8_lossy(&head).into_owned()
     }
 
+    /// Reads so many bytes; fewer if the server hung up before.
+    pub fn read(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        let mut had = 0;
+        while had < count {
+            match self.stream.read(&mut bytes[had..]) {
+                Ok(more @ 1..) => had += more,
+                Ok(0) | Err(_) => break,
+            }
+        }
+        bytes.truncate(had);
+        bytes
+    }
+
     /// Whether the server has hung up, or does so within this time. What it still says is thrown away.
     pub fn is_cut(&mut self, within: Duration) -> anyhow::Result<bool> {
         self.stream.set_read_timeout(Some(within))?;

@@ -10,3 +10,4 @@ mod faults;
 mod lives;
 mod power;
 mod real;
+mod twin;

@@ -3,6 +3,7 @@
 //! The program calls `tick` in a loop, the simulator for thousands of agents in turn. Nothing is remembered here that
 //! a power cut may not take: what matters is in the state, and the state is durable before anything is done about it.
 
+mod chores;
 mod consider;
 mod fetch;
 mod perform;
@@ -15,6 +16,9 @@ use std::time::Duration;
 use muster_vocab::Timestamp;
 use muster_wire::agent::{ActionSaid, Attributes, Said};
 
+use crate::attributes::AttributeSettings;
+use crate::commands::CommandSettings;
+use crate::configuration::ConfigurationSettings;
 use crate::install::Installer;
 use crate::keep::{Found, KeepError, Keeper};
 use crate::machine::{self, Due, Facts, Input};
@@ -43,6 +47,10 @@ pub struct Settings {
     pub download_bytes_per_s: Option<u64>,
     /// Bytes that are fetched, and made durable, at a time.
     pub piece_bytes: u64,
+    /// None: the device tells nothing of itself.
+    pub attributes: Option<AttributeSettings>,
+    pub configuration: ConfigurationSettings,
+    pub commands: CommandSettings,
 }
 
 impl Default for Settings {
@@ -57,6 +65,9 @@ impl Default for Settings {
             reserve_bytes: 16 * 1024 * 1024,
             download_bytes_per_s: None,
             piece_bytes: 4 * 1024 * 1024,
+            attributes: None,
+            configuration: ConfigurationSettings::default(),
+            commands: CommandSettings::default(),
         }
     }
 }
@@ -88,6 +99,7 @@ pub struct Agent {
     state: State,
     // All that follows is lost when the power is.
     link: talk::Link,
+    chores: chores::Chores,
     reading: Option<fetch::Reading>,
     passes: u32,
     /// Nothing is tried again before, by uptime.
@@ -99,7 +111,7 @@ impl Agent {
     /// Takes up where the last run was stopped, by whatever.
     pub fn open(
         world: &dyn World,
-        settings: Settings,
+        mut settings: Settings,
         installers: BTreeMap<String, Box<dyn Installer>>,
         judge: Box<dyn Judge>,
     ) -> Result<Self, KeepError> {
@@ -114,7 +126,9 @@ impl Agent {
             }
             Found::Nothing => State { queue: Queue::new(queue_name()), ..State::default() },
         };
+        settings.configuration.folder.clone_from(&settings.folder);
         let boot_id = world.host().boot_id();
+        chores::tell_what_ended(world, &mut state, &boot_id);
         if state.boot_id != boot_id {
             state.boot_id = boot_id;
             state.boots += 1;
@@ -127,6 +141,7 @@ impl Agent {
             keeper,
             state,
             link,
+            chores: chores::Chores::default(),
             reading: None,
             passes: 0,
             rest_until: Duration::ZERO,
@@ -161,13 +176,14 @@ impl Agent {
         if !self.is_settled() && uptime >= self.rest_until {
             return self.settle(world);
         }
-        if self.link.is_open(uptime) {
-            if !self.state.queue.is_empty() {
-                return self.send_reports(world);
-            }
-            if self.link.poll_at <= uptime {
-                return self.poll(world);
-            }
+        if self.link.is_open(uptime) && !self.state.queue.is_empty() {
+            return self.send_reports(world);
+        }
+        if let Some(wait) = self.do_chore(world)? {
+            return Ok(wait);
+        }
+        if self.link.is_open(uptime) && self.link.poll_at <= uptime {
+            return self.poll(world);
         }
         if uptime < self.rest_until {
             return Ok(self.wait(uptime));
@@ -180,6 +196,9 @@ impl Agent {
         let mut until = self.link.next(self.state.queue.is_empty());
         if self.rest_until > uptime {
             until = until.min(self.rest_until);
+        }
+        if let Some(at) = self.next_chore() {
+            until = until.min(at);
         }
         Wait::For(until.saturating_sub(uptime).max(Duration::from_millis(1)))
     }
@@ -210,6 +229,7 @@ impl Agent {
             let name = phase(&next).unwrap_or("no update");
             world.host().log(&format!("now: {name}"));
             self.is_swept = false;
+            self.chores.look_again();
             self.passes = 0;
             self.rest_until = Duration::ZERO;
             if next.update.is_none() {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use muster_vocab::nearest::nearest;
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::AttributeSettings;
 use crate::install::Installer;
 use crate::io::net::is_address;
 use crate::judge::{Check, Policy, Rules};
@@ -42,6 +43,9 @@ pub struct Config {
     pub ca: Option<PathBuf>,
     #[serde(default = "folder_default")]
     pub folder: PathBuf,
+    /// Lists of packages on the device, whose digests are told to the server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sboms: Vec<PathBuf>,
     #[serde(default)]
     pub policy: Policy,
     #[serde(default)]
@@ -198,6 +202,9 @@ impl Config {
             reach_server: self.health.reach_server,
             reserve_bytes: self.limits.reserve_bytes,
             download_bytes_per_s: self.limits.download_bytes_per_s,
+            attributes: Some(AttributeSettings { sboms: self.sboms.clone(), ..AttributeSettings::default() }),
+            commands: self.commands.settings(),
+            configuration: self.configuration.settings(&self.folder),
             ..Settings::default()
         }
     }

@@ -113,7 +113,7 @@ fn value_at(rest: &str) -> (usize, usize) {
             (begin + 1, inner.find(quote).unwrap_or(inner.trim_end_matches('\n').len()))
         }
         Some(_) => {
-            (begin, value.find(|char: char| char.is_whitespace() || "\"'&,;)}]".contains(char)).unwrap_or(value.len()))
+            (begin, value.find(|char: char| char.is_whitespace() || "\"'&,;)}".contains(char)).unwrap_or(value.len()))
         }
         None => (begin, 0),
     }

@@ -29,6 +29,9 @@ pub struct State {
     pub commands: Vec<i64>,
     /// The one under way; a restart in the middle of it is told.
     pub command: Option<i64>,
+    /// A restart that was ordered; the next start tells that it happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -48,6 +48,9 @@ impl Disk for CutDisk {
     fn size(&self, path: &Path) -> io::Result<u64> {
         RealDisk.size(path)
     }
+    fn modified(&self, path: &Path) -> io::Result<Timestamp> {
+        RealDisk.modified(path)
+    }
     fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         RealDisk.read_at(path, offset, buffer)
     }

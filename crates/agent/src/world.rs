@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use muster_vocab::Timestamp;
+use muster_wire::agent::SessionKind;
 
 use crate::disk::Disk;
 
@@ -27,6 +28,11 @@ pub trait Net: Send + Sync {
         range: (u64, u64),
         taken: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<u64, NetError>;
+    /// Connects an operator with this device, until one of them hangs up or the time is over; goes on by itself.
+    fn open_session(&self, session: &str, kind: &SessionKind, time_max: Duration) -> Result<(), NetError> {
+        let _ = (session, kind, time_max);
+        Err(NetError::Unreachable("remote sessions are not supported here".into()))
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

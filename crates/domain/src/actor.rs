@@ -13,6 +13,8 @@ pub enum Permission {
     ReleasesWrite,
     RolloutsWrite,
     RolloutsApprove,
+    CommandsWrite,
+    SessionsWrite,
     Admin,
 }
 

@@ -2,10 +2,14 @@
 
 pub mod action;
 pub mod actor;
+pub mod command;
+pub mod component;
+pub mod configuration;
 pub mod device;
 pub mod project;
 pub mod release;
 pub mod rollout;
+pub mod session;
 pub mod standing;
 pub mod turn;
 pub mod why;

@@ -26,6 +26,9 @@ pub struct Settings {
     pub poll_interval_s: u32,
     /// The first selector that matches a device sets its interval.
     pub poll_overrides: Vec<PollOverride>,
+    /// Remote sessions may be opened, to devices that allow them.
+    #[serde(default)]
+    pub sessions: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +47,7 @@ impl Default for Settings {
             poll_interval_s: u32::try_from(limit::POLL_INTERVAL_DEFAULT.as_secs())
                 .expect("the default is some minutes"),
             poll_overrides: Vec::new(),
+            sessions: false,
         }
     }
 }

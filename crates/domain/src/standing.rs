@@ -25,6 +25,8 @@ pub struct Standing {
     pub installed: Option<ActionId>,
     pub poll_interval_s: u32,
     pub last_seen: Option<Timestamp>,
+    /// A command waits for it, or a configuration that it has not tried.
+    pub twin: bool,
     /// The action that holds the device, and those being canceled.
     pub open: Vec<OnOffer>,
 }
@@ -221,6 +223,7 @@ mod tests {
             installed: None,
             poll_interval_s: 300,
             last_seen: None,
+            twin: false,
             open,
         }
     }

@@ -63,6 +63,12 @@ impl Client {
         read(answered(Cut::Again, || self.authorized(self.agent.get(self.url(path))).call())?)
     }
 
+    /// For answers that are no JSON.
+    pub fn get_text(&self, path: &str) -> Outcome<String> {
+        let mut answer = answered(Cut::Again, || self.authorized(self.agent.get(self.url(path))).call())?;
+        Ok(answer.body_mut().with_config().limit(u64::MAX).read_to_string().context("reading the answer")?)
+    }
+
     /// Not repeated after a cut: the thing may be gone by then, which would look like a mistake.
     pub fn delete(&self, path: &str) -> Outcome<()> {
         answered(Cut::Fails, || self.authorized(self.agent.delete(self.url(path))).call()).map(drop)

@@ -18,10 +18,13 @@ use clap::{CommandFactory, Parser, Subcommand};
 use command::Here;
 use command::access::{self, AccountCommand, AuditCommand, ProjectCommand, TokenCommand};
 use command::artifact::{self, ArtifactCommand};
+use command::configuration::{self, ConfigurationCommand};
 use command::device::{self, ActionCommand, DeviceCommand, LabelCommand};
 use command::join_token::{self, JoinTokenCommand};
 use command::kind::{self, DeleteArgs, DescribeArgs, GetArgs};
+use command::order::{self, OrderCommand};
 use command::release::{self, ChannelCommand, ReleaseCommand};
+use command::remote::{self, SessionCommand};
 use command::rollout::{self, RolloutCommand};
 use command::session::{self, ContextCommand, LoginArgs};
 use command::watch::{self, WatchArgs};
@@ -99,6 +102,15 @@ enum Command {
     /// Accept, add and look into devices.
     #[command(subcommand)]
     Device(DeviceCommand),
+    /// Files on devices, from templates.
+    #[command(subcommand)]
+    Configuration(ConfigurationCommand),
+    /// What devices were told to do once.
+    #[command(subcommand, name = "command")]
+    Order(OrderCommand),
+    /// Remote sessions: shells and forwarded ports.
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// One device's part of a rollout.
     #[command(subcommand)]
     Action(ActionCommand),
@@ -148,6 +160,9 @@ fn main() -> ExitCode {
         Command::Channel(command) => here().and_then(|here| release::channel(&here, command)),
         Command::Rollout(command) => here().and_then(|here| rollout::run(&here, command)),
         Command::Device(command) => here().and_then(|here| device::run(&here, command)),
+        Command::Configuration(command) => here().and_then(|here| configuration::run(&here, command)),
+        Command::Order(command) => here().and_then(|here| order::command(&here, command)),
+        Command::Session(command) => here().and_then(|here| remote::session(&here, command)),
         Command::Action(command) => here().and_then(|here| device::action(&here, command)),
         Command::Token(command) => here().and_then(|here| access::token(&here, command)),
         Command::JoinToken(command) => here().and_then(|here| join_token::run(&here, command)),

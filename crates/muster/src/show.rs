@@ -6,6 +6,8 @@ use muster_wire::action::{Action, Report};
 use muster_wire::artifact::Artifact;
 use muster_wire::audit::AuditRecord;
 use muster_wire::channel::Channel;
+use muster_wire::command::{Command, CommandKind, Session, SessionKind};
+use muster_wire::configuration::Configuration;
 use muster_wire::device::{Device, TimelineEntry};
 use muster_wire::event::Event;
 use muster_wire::join_token::JoinToken;
@@ -291,6 +293,80 @@ impl Row for Event {
 
     fn cells(&self) -> Vec<String> {
         vec![time(self.at), self.kind.clone(), self.id.clone(), self.change.clone()]
+    }
+}
+
+impl Row for Configuration {
+    const HEADERS: &'static [&'static str] = &["CONFIGURATION", "SELECT", "PRIORITY", "FILES", "UPDATED"];
+    const WIDE: &'static [&'static str] = &["BY", "REVISION"];
+    const EMPTY: &'static str = "No configurations. Make one: muster configuration apply -f FILE";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let files: Vec<&str> = self.files.iter().map(|file| file.path.as_str()).collect();
+        let (priority, files) = (self.priority.to_string(), files.join(","));
+        vec![self.name.clone(), self.select.clone(), priority, files, time(self.updated_at)]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        vec![self.updated_by.clone(), self.revision.to_string()]
+    }
+}
+
+impl Row for Command {
+    const HEADERS: &'static [&'static str] = &["ID", "DEVICE", "COMMAND", "STATE", "CREATED"];
+    const WIDE: &'static [&'static str] = &["BY", "DEADLINE", "EXIT CODE"];
+    const EMPTY: &'static str = "No commands. Give one: muster device logs NAME";
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let what = match &self.what {
+            CommandKind::Reboot => "reboot".to_owned(),
+            CommandKind::CollectLogs { unit, .. } => unit.as_ref().map_or("logs".into(), |unit| format!("logs {unit}")),
+            CommandKind::RunScript { script, arguments } => {
+                format!("{script} {}", arguments.join(" ")).trim_end().into()
+            }
+            CommandKind::OpenSession { session, .. } => kind_of(session),
+        };
+        vec![self.id.to_string(), self.device.clone(), what, word(&self.state), time(self.created_at)]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        let code = self.exit_code.map_or_else(|| "-".into(), |code| code.to_string());
+        vec![self.created_by.clone(), time(self.deadline), code]
+    }
+}
+
+impl Row for Session {
+    const HEADERS: &'static [&'static str] = &["SESSION", "DEVICE", "KIND", "STATE", "OPENED BY", "CREATED"];
+    const WIDE: &'static [&'static str] = &["CONNECTED", "ENDED", "END", "TO DEVICE", "TO OPERATOR"];
+    const EMPTY: &'static str = "No sessions. Open one: muster device shell NAME";
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let (kind, state) = (kind_of(&self.kind), word(&self.state));
+        vec![self.id.clone(), self.device.clone(), kind, state, self.opened_by.clone(), time(self.created_at)]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        let end = self.end.clone().unwrap_or_else(|| "-".into());
+        vec![maybe(self.connected_at), maybe(self.ended_at), end, size(self.to_device), size(self.to_operator)]
+    }
+}
+
+fn kind_of(session: &SessionKind) -> String {
+    match session {
+        SessionKind::Shell => "shell".to_owned(),
+        SessionKind::Forward { host, port } => format!("forward {host} {port}"),
     }
 }
 

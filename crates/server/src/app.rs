@@ -9,6 +9,7 @@ use muster_vocab::{DeviceId, Sha256, Timestamp};
 use tokio::sync::{Notify, RwLock, Semaphore, watch};
 
 use crate::config::Config;
+use crate::sessions::Sessions;
 use crate::table::Table;
 use crate::waiting::Waiting;
 use crate::{clock, descriptors};
@@ -24,6 +25,10 @@ pub struct App {
     pub table: Arc<Table>,
     /// The outbox got work.
     pub outbox: Arc<Notify>,
+    /// Devices are to be rendered again.
+    pub renders: Arc<Notify>,
+    /// Remote sessions that wait or are open.
+    pub sessions: Sessions,
     /// Counts commits that emitted events: whoever watches reads the store again.
     pub events: watch::Receiver<u64>,
     /// True once the server is to stop.
@@ -50,17 +55,21 @@ pub struct Counters {
 }
 
 impl App {
-    /// Opens the data folder and fills the device table from it.
+    /// Opens the data folder and fills the device table from it. Called where the server's event loop runs.
     pub fn open(config: Config) -> Result<Arc<Self>, StoreError> {
         let table = Arc::new(Table::new(Waiting::new(descriptors::places())));
         let outbox = Arc::new(Notify::new());
+        let renders = Arc::new(Notify::new());
         let (tell_events, events) = watch::channel(0);
         let on_commit = {
-            let (table, outbox) = (table.clone(), outbox.clone());
+            let (table, outbox, renders) = (table.clone(), outbox.clone(), renders.clone());
             move |changes: &Changes| {
                 table.apply(changes, clock::now());
                 if changes.outbox {
                     outbox.notify_one();
+                }
+                if changes.renders {
+                    renders.notify_one();
                 }
                 if changes.events {
                     tell_events.send_modify(|commits| *commits += 1);
@@ -71,12 +80,15 @@ impl App {
         let blobs = Blobs::open(&config.data)?;
         fill(&store, &table)?;
         let (stopping, _) = watch::channel(false);
+        let sessions = Sessions::new(&config.data);
         Ok(Arc::new(Self {
             config,
             store,
             blobs,
             table,
             outbox,
+            renders,
+            sessions,
             events,
             stopping,
             streams: Arc::new(Semaphore::new(muster_vocab::limit::EVENT_STREAMS_MAX)),

@@ -74,6 +74,7 @@ impl Ready {
 
     /// Serves until `stop` says so; then lets open requests end and writes down what is in memory only.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), StartError> {
+        work::twins::end_left_sessions(&self.app).await.map_err(StartError::First)?;
         let excused = work::time::excuse_downtime(&self.app).await.map_err(StartError::First)?;
         if excused > 0 {
             info!(excused, "{excused} actions fell silent while the server was away and get their time again");

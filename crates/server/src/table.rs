@@ -43,6 +43,7 @@ struct Entry {
     token: Option<[u8; 32]>,
     state: DeviceState,
     attributes_requested: bool,
+    twin: bool,
     link: Link,
     /// The device's own interval; 0 is the project's.
     interval_s: u32,
@@ -63,6 +64,8 @@ pub struct Polled {
     pub state: DeviceState,
     pub token: Option<[u8; 32]>,
     pub attributes_requested: bool,
+    /// The store has a command for it, or a configuration that it has not tried.
+    pub twin: bool,
     pub link: Link,
     pub sleep_s: u32,
     pub installed: Option<ActionId>,
@@ -188,6 +191,7 @@ impl Tenant {
             token: standing.token,
             state: standing.state,
             attributes_requested: standing.attributes_requested,
+            twin: standing.twin,
             link,
             interval_s: standing.poll_interval_s,
             shortened_s,
@@ -205,6 +209,7 @@ impl Tenant {
             state: entry.state,
             token: entry.token,
             attributes_requested: entry.attributes_requested,
+            twin: entry.twin,
             link: entry.link,
             sleep_s: if entry.shortened_s == 0 { self.interval_s(entry.interval_s) } else { entry.shortened_s },
             installed: entry.installed,
@@ -243,6 +248,7 @@ mod tests {
             installed: None,
             poll_interval_s: 0,
             last_seen: None,
+            twin: false,
             open: Vec::new(),
         }
     }

@@ -175,6 +175,7 @@ impl Tx<'_> {
         }
         let id = DeviceId(self.conn.last_insert_rowid());
         self.touch_device(id);
+        self.render_again(project, id)?;
         Ok(id)
     }
 
@@ -189,7 +190,7 @@ impl Tx<'_> {
             .and_then(|mut it| it.execute((project.0, id.0, state_name(state))))
             .doing("a device's state")?;
         self.touch_device(id);
-        Ok(())
+        self.render_again(project, id)
     }
 
     pub fn save_device_token(&mut self, project: ProjectId, id: DeviceId, digest: [u8; 32]) -> Result<(), StoreError> {
@@ -213,7 +214,7 @@ impl Tx<'_> {
             .and_then(|mut it| it.execute((project.0, id.0, installed.release.0, installed.action.0)))
             .doing("what a device runs")?;
         self.touch_device(id);
-        Ok(())
+        self.render_again(project, id)
     }
 
     pub fn save_attributes_requested(
@@ -288,7 +289,7 @@ impl Tx<'_> {
             .and_then(|mut it| it.execute((project.0, device.0)))
             .doing(what)?;
         self.touch_device(device);
-        Ok(())
+        self.render_again(project, device)
     }
 
     /// Written in batches; the device table has the newest.
@@ -316,6 +317,7 @@ impl Tx<'_> {
                 (project.0, id.0, format!("\u{1}deleted {id}")),
             )
             .doing("deleting a device")?;
+        self.delete_twin(id)?;
         self.own.gone.push((project, name));
         Ok(())
     }

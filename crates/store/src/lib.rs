@@ -9,6 +9,8 @@ pub mod artifacts;
 pub mod audit;
 pub mod blobs;
 pub mod channels;
+pub mod commands;
+pub mod configurations;
 pub mod devices;
 pub mod error;
 pub mod events;
@@ -23,9 +25,11 @@ pub mod rollouts;
 #[cfg(test)]
 mod sample;
 mod select;
+pub mod sessions;
 pub mod sqlite;
 pub mod standing;
 pub mod timeline;
+pub mod twins;
 pub mod tx;
 pub mod writer;
 

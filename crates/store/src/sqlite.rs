@@ -17,7 +17,11 @@ use crate::{StoreError, View};
 
 /// Migrations in order. Each only expands what the one before left, so that the server of the release before
 /// still runs on it; what it replaces is dropped a release later.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/0001_first.sql"), include_str!("schema/0002_agent.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema/0001_first.sql"),
+    include_str!("schema/0002_agent.sql"),
+    include_str!("schema/0003_twin.sql"),
+];
 
 /// Statements kept compiled per connection: about twice as many as there are questions.
 const STATEMENTS_CACHED: usize = 256;

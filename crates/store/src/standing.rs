@@ -64,7 +64,10 @@ impl View<'_> {
 }
 
 const STANDING: &str = "SELECT id, project_id, name, state, token, attributes_requested, installed_action_id,
-     poll_interval_s, last_seen FROM device";
+     poll_interval_s, last_seen,
+     EXISTS (SELECT 1 FROM twin WHERE twin.device_id = device.id AND twin.wanted)
+     OR EXISTS (SELECT 1 FROM command WHERE command.device_id = device.id AND command.state IN ('pending', 'sent'))
+     FROM device";
 
 fn read_standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
     Ok(Standing {
@@ -77,6 +80,7 @@ fn read_standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
         installed: row.get::<_, Option<i64>>(6)?.map(ActionId),
         poll_interval_s: row.get(7)?,
         last_seen: row.get::<_, Option<i64>>(8)?.map(Timestamp),
+        twin: row.get(9)?,
         open: Vec::new(),
     })
 }

@@ -48,6 +48,7 @@ pub struct Touched {
     pub(crate) projects: BTreeSet<ProjectId>,
     pub(crate) tokens: bool,
     pub(crate) outbox: bool,
+    pub(crate) renders: bool,
     pub(crate) events: bool,
 }
 
@@ -60,6 +61,8 @@ pub struct Changes {
     pub projects: Vec<Project>,
     pub tokens: bool,
     pub outbox: bool,
+    /// Devices are to be rendered again.
+    pub renders: bool,
     pub events: bool,
 }
 
@@ -119,6 +122,7 @@ impl Touched {
         self.projects.extend(other.projects);
         self.tokens |= other.tokens;
         self.outbox |= other.outbox;
+        self.renders |= other.renders;
         self.events |= other.events;
     }
 }

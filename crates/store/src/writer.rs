@@ -207,6 +207,7 @@ fn changes(view: &View<'_>, touched: Touched) -> Result<Changes, StoreError> {
         projects,
         tokens: touched.tokens,
         outbox: touched.outbox,
+        renders: touched.renders,
         events: touched.events,
     })
 }

@@ -118,6 +118,59 @@ pub const POLL_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const READ_BACK_BYTES: usize = 256 * 1024;
 /// Downloads of one artifact that came out wrong before the device gives up.
 pub const AGENT_FETCH_TRIES_MAX: u32 = 3;
+/// Configurations of one project: each is looked at for every device.
+pub const CONFIGURATIONS_PER_PROJECT_MAX: u32 = 200;
+/// Files of one configuration; more is a release.
+pub const FILES_PER_CONFIGURATION_MAX: usize = 64;
+/// Paths on devices: Linux takes 4096 bytes, people write less.
+pub const PATH_CHARS_MAX: usize = 512;
+/// One template: configuration files are text that a person wrote.
+pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
+/// Steps of the template engine for one file: hundreds of lines of loops, so that no template holds a worker.
+pub const RENDER_STEPS_MAX: u64 = 20_000;
+/// All files of one device together, rendered: they travel in one answer and lie in one row.
+pub const RENDERED_BYTES_MAX: usize = 256 * 1024;
+/// What the device said about a configuration: lines and characters kept.
+pub const CONFIGURATION_MESSAGES_MAX: usize = 20;
+/// Devices rendered by one transaction of a worker: few, so that check-ins run in between.
+pub const WORK_BATCH_RENDERED: u32 = 100;
+/// How often all devices are rendered again, because selectors may hang on time alone.
+pub const CONFIGURATION_SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Words of a command on a device, and characters of each.
+pub const COMMAND_WORDS_MAX: usize = 64;
+pub const COMMAND_WORD_CHARS_MAX: usize = 1024;
+/// Commands that wait on one device: more is a script.
+pub const COMMANDS_OPEN_MAX: u32 = 16;
+/// A command that no device took until then is of no use any more.
+pub const COMMAND_DEADLINE_DEFAULT: Duration = Duration::from_secs(3600);
+pub const COMMAND_DEADLINE_MIN: Duration = Duration::from_secs(10);
+/// Devices that wake once a month still get their command.
+pub const COMMAND_DEADLINE_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
+/// A command that began and was not heard of for this long is given up.
+pub const COMMAND_SILENCE: Duration = Duration::from_secs(24 * 3600);
+/// What is kept of a command's output.
+pub const COMMAND_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// Log lines that one command may ask for.
+pub const LOG_LINES_DEFAULT: u32 = 500;
+pub const LOG_LINES_MAX: u32 = 10_000;
+/// Ended commands are kept this long; the audit log keeps that they were given.
+pub const COMMANDS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Remote sessions open at once: each holds two connections.
+pub const SESSIONS_MAX: usize = 200;
+/// A remote session ends after this time whatever happens.
+pub const SESSION_SECONDS_DEFAULT: u32 = 3600;
+pub const SESSION_SECONDS_MAX: u32 = 8 * 3600;
+/// A remote session in which nobody says a word for this long ends.
+pub const SESSION_IDLE: Duration = Duration::from_secs(15 * 60);
+/// An end of a remote session that came first waits this long for the other.
+pub const SESSION_WAIT: Duration = Duration::from_secs(5 * 60);
+/// What is kept of one session; the rest passes unrecorded, and the record says so.
+pub const RECORDING_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Recordings are kept this long; the audit log keeps their digests.
+pub const RECORDINGS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+
 /// A device of Muster's own that waits for orders is answered after this: below the 60 s after which proxies and NAT
 /// boxes forget a silent connection.
 pub const LONG_POLL_MAX: Duration = Duration::from_secs(50);

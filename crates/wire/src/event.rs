@@ -10,7 +10,7 @@ pub struct Event {
     pub sequence: u64,
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// `rollout`, `action`, `device`, `release`, `artifact`, `channel`. Also the SSE event name.
+    /// `rollout`, `action`, `device`, `release`, `artifact`, `channel`, `configuration`, `command`, `session`. Also the SSE event name.
     pub kind: String,
     /// The thing's name or id: fetch it for its new state.
     pub id: String,

@@ -9,6 +9,8 @@ pub mod agent;
 pub mod artifact;
 pub mod audit;
 pub mod channel;
+pub mod command;
+pub mod configuration;
 pub mod device;
 pub mod event;
 pub mod join_token;

@@ -28,6 +28,8 @@ pub struct Project {
     pub confirmation: bool,
     pub poll_interval_s: u32,
     pub poll_overrides: Vec<PollOverride>,
+    /// Whether remote sessions may be opened at all; off at first.
+    pub sessions: bool,
     pub revision: u64,
 }
 
@@ -55,6 +57,8 @@ pub struct ProjectPatch {
     pub poll_interval_s: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_overrides: Option<Vec<PollOverride>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<bool>,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]

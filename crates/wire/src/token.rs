@@ -19,6 +19,10 @@ pub enum Scope {
     RolloutsWrite,
     #[serde(rename = "rollouts:approve")]
     RolloutsApprove,
+    #[serde(rename = "commands:write")]
+    CommandsWrite,
+    #[serde(rename = "sessions:write")]
+    SessionsWrite,
     #[serde(rename = "admin")]
     Admin,
 }

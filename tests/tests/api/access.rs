@@ -7,8 +7,17 @@ use muster_tests::operator::{action_in, digest, make_gateway_token, publish, rol
 use muster_tests::server::{ADMIN, PASSWORD, Server};
 use serde_json::{Value, json};
 
-const SCOPES: [&str; 7] =
-    ["read", "devices:write", "artifacts:write", "releases:write", "rollouts:write", "rollouts:approve", "admin"];
+const SCOPES: [&str; 9] = [
+    "read",
+    "devices:write",
+    "artifacts:write",
+    "releases:write",
+    "rollouts:write",
+    "rollouts:approve",
+    "commands:write",
+    "sessions:write",
+    "admin",
+];
 
 #[track_caller]
 fn make_token(api: &Api, scopes: &Value) -> (String, Api) {
@@ -28,6 +37,8 @@ fn requests(rollout: &str, action: i64) -> Vec<(&'static str, &'static str, Stri
     let upload = json!({ "name": FILE, "size": 11, "digest": digest(b"others") });
     let release = json!({ "name": "app", "version": "1", "components": [{
         "name": "app", "version": "1", "artifacts": [{ "digest": digest(CONTENT) }] }] });
+    let configuration = json!({ "select": "all", "files": [{ "path": "/etc/a", "content": "" }] });
+    let session = json!({ "what": { "command": "open_session", "session": { "kind": "shell" } } });
     let of_rollout = |order: &str| format!("/rollouts/{rollout}/{order}");
     let mut all = vec![
         ("devices:write", "POST", "/devices".to_owned(), json!({ "name": "sn-2" })),
@@ -40,6 +51,12 @@ fn requests(rollout: &str, action: i64) -> Vec<(&'static str, &'static str, Stri
         ("devices:write", "DELETE", format!("/devices/{NAME}/auto-confirm"), Value::Null),
         ("devices:write", "POST", "/devices:accept".into(), json!({ "select": "all" })),
         ("devices:write", "POST", "/devices:reject".into(), json!({ "select": "all" })),
+        ("devices:write", "PUT", "/configurations/app".into(), configuration),
+        ("devices:write", "DELETE", "/configurations/app".into(), Value::Null),
+        ("devices:write", "POST", "/configurations:preview".into(), json!({ "device": NAME })),
+        ("commands:write", "POST", format!("/devices/{NAME}/commands"), json!({ "what": { "command": "reboot" } })),
+        ("sessions:write", "POST", format!("/devices/{NAME}/commands"), session),
+        ("sessions:write", "GET", "/sessions/5e55/recording".into(), Value::Null),
         ("artifacts:write", "POST", "/uploads".into(), upload),
         ("artifacts:write", "DELETE", format!("/artifacts/{}", digest(CONTENT)), Value::Null),
         ("releases:write", "POST", "/releases".into(), release),
@@ -96,11 +113,13 @@ fn every_scope_may_read() {
     let release = publish(field.admin(), "os", "1", (FILE, CONTENT));
     let rollout = roll_out(field.admin(), &release, NAME, &json!({}));
     let lists = ["/devices", "/rollouts", "/actions", "/releases", "/artifacts", "/channels", "/tokens", "/accounts"];
+    let lists = lists.into_iter().chain(["/configurations", "/sessions", "/devices/sn-1/commands"]);
     let things =
         ["/audit", "/audit/verify", "/project", "/whoami", "/devices:count", "/devices/sn-1/why", "/releases/os/1"];
+    let things = things.into_iter().chain(["/devices/sn-1/configuration", "/devices/sn-1/twin"]);
     for scope in SCOPES {
         let (_, api) = make_token(field.admin(), &json!([scope]));
-        for path in lists.into_iter().chain(things).chain([format!("/rollouts/{rollout}").as_str()]) {
+        for path in lists.clone().chain(things.clone()).chain([format!("/rollouts/{rollout}").as_str()]) {
             let _ = api.get(path).expect(200);
         }
     }

@@ -12,7 +12,7 @@ use crate::machine::Input;
 use crate::world::{Call, NetError, World};
 
 /// An exchange of messages; longer and the way is taken for broken.
-const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The first pause after a failure; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// A server that was away for long isn't missed for longer than this once it is back.
@@ -147,9 +147,10 @@ impl Agent {
             Some(ActionOrder::Confirm { .. }) | None => {}
         }
         if orders.attributes {
-            let known = self.state.attributes.clone();
+            let known = self.gather(world).unwrap_or_else(|| self.state.attributes.clone());
             self.tell_attributes(world, &known, true)?;
         }
+        self.note_chores(orders);
         self.link.tag.clone_from(&orders.tag);
         Ok(())
     }
@@ -165,7 +166,7 @@ impl Agent {
         self.wait(world.host().uptime())
     }
 
-    fn exchange<A: DeserializeOwned>(
+    pub(super) fn exchange<A: DeserializeOwned>(
         &mut self,
         world: &dyn World,
         what: (&'static str, &str),

@@ -8,23 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::commands::{CommandSettings, Logs};
 use crate::configuration::ConfigurationSettings;
-use crate::io::session::SessionRules;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Commands {
     pub reboot: bool,
     pub logs: LogsConfig,
     /// A remote shell.
     pub shell: bool,
-    /// Words that start it.
-    pub shell_command: Vec<String>,
     /// `host:port` that connections may be forwarded to.
     pub forward: Vec<String>,
-    /// Ends a remote session, whatever the server says.
-    pub session_seconds_max: u32,
-    /// Ends a remote session in which nothing is said for so long.
-    pub session_idle_s: u32,
     /// Words of each script by its name; what an order adds comes behind them.
     pub scripts: BTreeMap<String, Vec<String>>,
 }
@@ -50,19 +43,9 @@ pub struct ConfigurationRules {
     pub look_every_s: Option<u64>,
 }
 
-impl Default for Commands {
+impl Default for LogsConfig {
     fn default() -> Self {
-        let SessionRules { shell, shell_command, forward, seconds_max, idle_s } = SessionRules::default();
-        Self {
-            reboot: false,
-            logs: LogsConfig::Allowed(false),
-            shell,
-            shell_command,
-            forward,
-            session_seconds_max: seconds_max,
-            session_idle_s: idle_s,
-            scripts: BTreeMap::new(),
-        }
+        Self::Allowed(false)
     }
 }
 
@@ -71,8 +54,8 @@ impl Commands {
         if let Some((name, _)) = self.scripts.iter().find(|(_, words)| words.first().is_none_or(String::is_empty)) {
             return Err(format!("`commands`: the script {name:?} has no words; name its program"));
         }
-        if let Some(problem) = self.sessions().problem() {
-            return Err(format!("`commands`: {problem}"));
+        if let Some(to) = self.forward.iter().find(|to| !is_target(to)) {
+            return Err(format!("`commands`: {to:?} in forward is not of the form host:port"));
         }
         self.logs().map(|_| ())
     }
@@ -100,17 +83,11 @@ impl Commands {
             forward: self.forward.clone(),
         }
     }
+}
 
-    #[must_use]
-    pub fn sessions(&self) -> SessionRules {
-        SessionRules {
-            shell: self.shell,
-            shell_command: self.shell_command.clone(),
-            forward: self.forward.clone(),
-            seconds_max: self.session_seconds_max,
-            idle_s: self.session_idle_s,
-        }
-    }
+fn is_target(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 impl ConfigurationRules {

@@ -98,7 +98,6 @@ fn settings_that_could_never_work_are_refused_with_what_to_do() {
 fn orders_beside_updates_are_off_until_the_file_allows_them() {
     let config = Config::parse(LEAST).unwrap();
     assert_eq!(config.commands.settings(), crate::commands::CommandSettings::default());
-    assert!(!config.commands.sessions().shell && config.commands.sessions().forward.is_empty());
     assert!(config.configuration.settings(&config.folder).roots.is_empty());
     let config = Config::parse(&documented()).unwrap();
     let settings = config.commands.settings();

@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_vocab::limit;
-use rustls::{ClientConfig, RootCertStore};
+use muster_wire::agent::SessionKind;
+use rustls::pki_types::CertificateDer;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, http};
 
+use super::session::{Server, Sessions};
 use crate::world::{Call, Net, NetError, Reply};
 
 /// On each answer of a Muster server under `/device/v1`.
@@ -30,6 +32,9 @@ pub struct RealNet {
     /// `https://host[:port]`
     server: String,
     token: String,
+    /// The CA's certificates, if one was named.
+    roots: Vec<CertificateDer<'static>>,
+    sessions: Sessions,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +59,11 @@ impl RealNet {
             return Err(NetSetupError::Address(server.to_owned()));
         }
         let mut tls = TlsConfig::builder();
+        let mut roots = Vec::new();
         if let Some(path) = ca {
-            tls = tls.root_certs(RootCerts::Specific(Arc::new(certificates(path)?)));
+            let found = certificates(path)?;
+            roots.extend(found.iter().map(|found| CertificateDer::from(found.der().to_vec())));
+            tls = tls.root_certs(RootCerts::Specific(Arc::new(found)));
         }
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -69,13 +77,20 @@ impl RealNet {
             .output_buffer_size(16 * 1024)
             .user_agent(concat!("muster-agent/", env!("CARGO_PKG_VERSION")))
             .tls_config(tls.build());
-        Ok(Self { agent: config.build().new_agent(), server: server.to_owned(), token: token.to_owned() })
+        let (server, token) = (server.to_owned(), token.to_owned());
+        Ok(Self { agent: config.build().new_agent(), server, token, roots, sessions: Sessions::default() })
     }
 
     /// The same connections with the token of another device: simulated fleets share them.
     #[must_use]
     pub fn sharing(&self, token: &str) -> Self {
-        Self { agent: self.agent.clone(), server: self.server.clone(), token: token.to_owned() }
+        Self {
+            agent: self.agent.clone(),
+            server: self.server.clone(),
+            token: token.to_owned(),
+            roots: self.roots.clone(),
+            sessions: self.sessions.clone(),
+        }
     }
 
     fn request(&self, method: &str, path: &str) -> http::request::Builder {
@@ -148,6 +163,18 @@ impl Net for RealNet {
         }
         Ok(sent)
     }
+
+    fn open_session(&self, session: &str, kind: &SessionKind, time_max: Duration) -> Result<(), NetError> {
+        let server = Server { address: self.server.clone(), token: self.token.clone(), roots: self.roots.clone() };
+        match self.sessions.open(&server, session, kind, time_max) {
+            // It goes on by itself, and nobody waits for it.
+            Ok(_) => Ok(()),
+            Err(failed) => {
+                let cause = std::error::Error::source(&failed).map_or_else(String::new, |cause| format!(": {cause}"));
+                Err(NetError::Unreachable(format!("{failed}{cause}")))
+            }
+        }
+    }
 }
 
 /// Is it `https://host[:port]`, or `http://`?
@@ -156,25 +183,6 @@ pub fn is_address(server: &str) -> bool {
     let server = server.trim_end_matches('/');
     let host = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://")).unwrap_or_default();
     !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '"'])
-}
-
-/// For connections that aren't HTTP; the same trust as above.
-pub fn tls(ca: Option<&Path>) -> Result<Arc<ClientConfig>, NetSetupError> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                // One that isn't understood trusts nobody, as in ureq.
-                let _ = roots.add(certificate.der().to_vec().into());
-            }
-        }
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring has the ciphers of both versions");
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }
 
 fn check_origin(response: &http::Response<Body>) -> Result<(), NetError> {

@@ -23,7 +23,8 @@ pub enum TokenCommand {
   muster token create ci --scope artifacts:write --scope releases:write --life 90d")]
     Create {
         name: String,
-        /// read, devices:write, artifacts:write, releases:write, rollouts:write, rollouts:approve, admin.
+        /// read, devices:write, artifacts:write, releases:write, rollouts:write, rollouts:approve,
+        /// commands:write, sessions:write, admin.
         #[arg(long, required = true, value_parser = scope)]
         scope: Vec<Scope>,
         /// How long it works.
@@ -55,7 +56,7 @@ pub enum ProjectCommand {
   muster project set 'poll_overrides=[{\"select\":\"label.ring == lab\",\"interval_s\":10}]'
 
 Keys: registration (accept, wait, refuse), target_token, certificate_authorities, confirmation, poll_interval_s,
-poll_overrides. Lists are JSON.")]
+poll_overrides, sessions. Lists are JSON.")]
     Set {
         #[arg(required = true, value_name = "KEY=VALUE")]
         settings: Vec<String>,
@@ -78,7 +79,8 @@ pub enum AuditCommand {
 
 fn scope(text: &str) -> Result<Scope, String> {
     serde_json::from_value(json!(text)).map_err(|_| {
-        "a scope is read, devices:write, artifacts:write, releases:write, rollouts:write, rollouts:approve or admin"
+        "a scope is read, devices:write, artifacts:write, releases:write, rollouts:write, rollouts:approve, \
+         commands:write, sessions:write or admin"
             .to_owned()
     })
 }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use muster_wire::action::{Action, ActionCancel, Report};
+use muster_wire::configuration::{DeviceConfiguration, Twin};
 use muster_wire::device::{
     AutoConfirmSet, Device, DeviceBulk, DeviceBulkDone, DeviceCreate, DeviceCreated, DevicePatch, DeviceToken,
     TimelineEntry,
@@ -9,16 +10,22 @@ use muster_wire::device::{
 use serde_json::json;
 
 use super::Here;
+use super::configuration::file_text;
+use super::order::{self, LogsArgs, RebootArgs, RunArgs};
+use super::remote::{self, ForwardArgs, ShellArgs};
 use crate::client::part;
 use crate::exit::{Failed, Outcome};
 use crate::output::{self, Format};
 use crate::read;
+use crate::show::{time, word};
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   muster device accept --select 'attribute.hw == box-2'
   muster device create sn-0001 --label site=berlin
-  muster device timeline sn-0001")]
+  muster device timeline sn-0001
+  muster device configuration sn-0001
+  muster device logs sn-0001 --unit app.service")]
 pub enum DeviceCommand {
     /// Let waiting devices in.
     Accept(WhichArgs),
@@ -31,15 +38,32 @@ pub enum DeviceCommand {
         label: Vec<(String, Option<String>)>,
     },
     /// Make a new token; the old one stops working.
-    Token { name: String },
+    Token {
+        name: String,
+    },
     /// What happened to it, newest first.
     Timeline {
         name: String,
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },
+    /// How it stands with its configuration.
+    Configuration {
+        name: String,
+    },
+    /// What it shall have and what it has: release, components, configuration.
+    Twin {
+        name: String,
+    },
+    Run(RunArgs),
+    Reboot(RebootArgs),
+    Logs(LogsArgs),
+    Shell(ShellArgs),
+    Forward(ForwardArgs),
     /// Ask for its attributes at its next poll.
-    RequestAttributes { name: String },
+    RequestAttributes {
+        name: String,
+    },
     /// Give or take back a standing consent to its updates.
     AutoConfirm {
         name: String,
@@ -112,6 +136,17 @@ pub fn run(here: &Here, command: DeviceCommand) -> Outcome<()> {
             let entries: Vec<TimelineEntry> = here.client.list(&path, None, Some(limit))?;
             output::rows(here.format, &entries)
         }
+        DeviceCommand::Configuration { name } => standing(here, &name),
+        DeviceCommand::Twin { name } => {
+            let format = if here.format == Format::Table { Format::Yaml } else { here.format };
+            let twin: Twin = here.client.get(&format!("/devices/{}/twin", part(&name)))?;
+            output::document(format, &twin)
+        }
+        DeviceCommand::Run(args) => order::run(here, args),
+        DeviceCommand::Reboot(args) => order::reboot(here, &args),
+        DeviceCommand::Logs(args) => order::logs(here, args),
+        DeviceCommand::Shell(args) => remote::shell(here, &args),
+        DeviceCommand::Forward(args) => remote::forward(here, &args),
         DeviceCommand::RequestAttributes { name } => {
             here.client.post_nothing(&format!("/devices/{}/request-attributes", part(&name)), &json!({}))?;
             eprintln!("{name} is asked at its next poll.");
@@ -125,6 +160,24 @@ pub fn run(here: &Here, command: DeviceCommand) -> Outcome<()> {
             }
         }
     }
+}
+
+fn standing(here: &Here, name: &str) -> Outcome<()> {
+    let found: DeviceConfiguration = here.client.get(&format!("/devices/{}/configuration", part(name)))?;
+    if here.format != Format::Table {
+        return output::document(here.format, &found);
+    }
+    let reported = found.reported.map_or_else(|| "nothing".to_owned(), |version| format!("version {version}"));
+    let mut text = format!("{name}: {}\n  desired     version {}\n", word(&found.state), found.desired);
+    text += &format!(
+        "  reported    {reported}{}\n",
+        found.reported_at.map(|at| format!(" at {}", time(at))).unwrap_or_default()
+    );
+    for line in found.error.iter().chain(&found.messages) {
+        text += &format!("  {}\n", output::clean(line));
+    }
+    text += &found.files.iter().map(file_text).collect::<String>();
+    output::print(&text)
 }
 
 fn decide(here: &Here, which: WhichArgs, verb: &str) -> Outcome<()> {

@@ -2,12 +2,16 @@
 
 pub mod access;
 pub mod artifact;
+pub mod configuration;
 pub mod device;
 pub mod join_token;
 pub mod kind;
+pub mod order;
 pub mod release;
+pub mod remote;
 pub mod rollout;
 pub mod session;
+pub mod terminal;
 pub mod watch;
 
 use crate::client::Client;

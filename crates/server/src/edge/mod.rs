@@ -9,3 +9,4 @@ pub mod http;
 pub mod metrics;
 pub mod range;
 pub mod serve;
+mod upgrade;

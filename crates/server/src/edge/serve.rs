@@ -10,7 +10,6 @@ use axum::extract::ConnectInfo;
 use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use muster_vocab::limit;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -24,6 +23,9 @@ use crate::edge::{agent, hawkbit, http, metrics};
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// After an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection that may become a remote session.
+type Upgradeable<S> = hyper::server::conn::http1::UpgradeableConnection<TokioIo<TcpStream>, S>;
 
 /// Everything the server answers.
 pub fn routes(app: &Arc<App>) -> Router {
@@ -89,16 +91,19 @@ async fn accept_one(
 
 async fn accept(app: Arc<App>, listener: TcpListener) {
     let routes = routes(&app);
-    let graceful = GracefulShutdown::new();
+    // Each connection holds one end until it is over.
+    let (open, mut all_over) = mpsc::channel::<()>(1);
     let mut stopping = app.stopping.subscribe();
     while let Some(accepted) = accept_one(&listener, &mut stopping).await {
         match accepted {
             Ok((stream, peer)) => {
-                let watched = graceful.watch(connection(&app, &routes, stream, peer));
+                let connection = connection(&app, &routes, stream, peer);
+                let (open, stopping) = (open.clone(), app.stopping.subscribe());
                 tokio::spawn(async move {
-                    if let Err(failed) = watched.await {
+                    if let Err(failed) = until_over(connection, stopping).await {
                         debug!(error = &failed as &dyn std::error::Error, "a connection ended early: {failed}");
                     }
+                    drop(open);
                 });
             }
             Err(failed) => {
@@ -107,9 +112,29 @@ async fn accept(app: Arc<App>, listener: TcpListener) {
             }
         }
     }
-    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+    drop(open);
+    if tokio::time::timeout(DRAIN_TIMEOUT, all_over.recv()).await.is_err() {
         warn!("some requests did not end in {} s and were cut", DRAIN_TIMEOUT.as_secs());
     }
+}
+
+/// Serves a connection; once the server stops, only the request that is under way.
+async fn until_over<S>(connection: Upgradeable<S>, mut stopping: watch::Receiver<bool>) -> hyper::Result<()>
+where
+    S: hyper::service::Service<
+            hyper::Request<Incoming>,
+            Response = axum::response::Response,
+            Error = std::convert::Infallible,
+            Future: Send,
+        >,
+{
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        over = connection.as_mut() => return over,
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
 }
 
 fn connection(
@@ -117,8 +142,7 @@ fn connection(
     routes: &Router,
     stream: TcpStream,
     peer: SocketAddr,
-) -> hyper::server::conn::http1::Connection<
-    TokioIo<TcpStream>,
+) -> Upgradeable<
     impl hyper::service::Service<
         hyper::Request<Incoming>,
         Response = axum::response::Response,
@@ -148,4 +172,5 @@ fn connection(
         .header_read_timeout(limit::HEADER_READ_TIMEOUT)
         .max_buf_size(limit::HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
 }

@@ -18,6 +18,7 @@ use super::actions::{advance, give_turn, history};
 use super::audit;
 use super::error::FlowError;
 use super::rollouts::device_selector;
+use super::twin;
 
 /// May a device be called so? Devices in the field choose their names, so only what no path or log survives is refused.
 pub fn check_name(name: &str) -> Result<(), FlowError> {
@@ -253,6 +254,7 @@ pub fn delete(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, of: (&str, Option<
     let device = tx.device(actor.project(), name)?;
     check_revision(revision, device.revision)?;
     end_actions(tx, now, actor.project(), device.id)?;
+    twin::end_all(tx, now, actor.project(), device.id)?;
     tx.delete_device(actor.project(), device.id)?;
     changed(tx, now, actor, (name, "deleted"))?;
     audit::record(tx, now, actor, ("device.delete", target(name)), &json!({}))
@@ -313,7 +315,7 @@ fn target(name: &str) -> String {
     format!("device:{name}")
 }
 
-pub(super) fn state_name(state: DeviceState) -> &'static str {
+pub(crate) fn state_name(state: DeviceState) -> &'static str {
     match state {
         DeviceState::Pending => "pending",
         DeviceState::Accepted => "accepted",

@@ -2,11 +2,15 @@
 
 use muster_domain::action;
 use muster_domain::actor::NotAllowed;
+use muster_domain::command::BadCommand;
+use muster_domain::configuration::check::BadConfiguration;
+use muster_domain::configuration::twin::UnknownVersion;
 use muster_domain::device::{BadAttributes, BadLabels};
 use muster_domain::project::BadSettings;
 use muster_domain::release::BadRelease;
 use muster_domain::rollout::spec::BadSpec;
 use muster_domain::rollout::step as rollout;
+use muster_domain::session;
 use muster_domain::window::BadWindow;
 use muster_store::StoreError;
 use muster_trust::password::BadPassword;
@@ -36,6 +40,14 @@ pub enum FlowError {
     Attributes(#[from] BadAttributes),
     #[error("{0}")]
     Settings(#[from] BadSettings),
+    #[error("{0}")]
+    Configuration(#[from] BadConfiguration),
+    #[error("{0}")]
+    Command(#[from] BadCommand),
+    #[error("{0}")]
+    UnknownVersion(#[from] UnknownVersion),
+    #[error("{0}")]
+    Session(#[from] session::Refused),
     #[error("{0}")]
     Window(#[from] BadWindow),
     #[error("{0}")]

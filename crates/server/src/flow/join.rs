@@ -19,6 +19,7 @@ use serde_json::json;
 use super::audit;
 use super::devices::{check_name, register, report_difference, settle_interval, state_name};
 use super::error::FlowError;
+use super::twin;
 
 const LIFE_MIN: Duration = Duration::from_secs(60);
 
@@ -61,6 +62,8 @@ pub fn join(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, joining: Joinin
     let own = secret::generate("")?;
     tx.save_device_token(project, id, secret::digest(&own))?;
     tx.save_joined_with(project, id, joining.proof, now)?;
+    // Whoever joins has nothing yet, whatever a device of this name said before.
+    twin::forget_reported(tx, project, id)?;
     if !joining.attributes.is_empty() {
         report_difference(tx, now, (project, id), AttributeMode::Merge, &joining.attributes)?;
     }

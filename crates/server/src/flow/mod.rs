@@ -13,3 +13,4 @@ pub mod releases;
 pub mod reports;
 pub mod rollouts;
 pub mod tokens;
+pub mod twin;

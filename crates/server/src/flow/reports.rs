@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_domain::action::{CancelSaid, Progress, Said};
+use muster_domain::command::Input;
+use muster_domain::configuration::twin::Reported;
 use muster_domain::device::AttributeMode;
 use muster_store::queue::Queue;
 use muster_store::{StoreError, Tx};
@@ -16,6 +18,7 @@ use tracing::debug;
 use super::actions::{self, Word};
 use super::devices;
 use super::error::FlowError;
+use super::twin;
 
 /// Beyond this the device's clock is worth a mention: it was offline, or its clock is wrong.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(3600);
@@ -51,6 +54,10 @@ pub enum News {
         set: BTreeMap<String, String>,
         removed: Vec<String>,
     },
+    /// On a version of its configuration.
+    Configuration(Reported),
+    /// On one of its commands.
+    Command((i64, Input)),
     /// A newer agent says something that this server does not know, or it makes no sense.
     Unknown(String),
 }
@@ -100,6 +107,10 @@ fn take_one(tx: &mut Tx<'_>, now: Timestamp, of: (ProjectId, DeviceId), report: 
         News::Attributes { all, set, removed } => {
             refusal(tx.attempt(|tx| take_attributes(tx, now, of, (all, &set, removed))))?
         }
+        News::Configuration(said) => {
+            refusal(tx.attempt(|tx| twin::configuration_said(tx, now, project, device, &said)))?
+        }
+        News::Command(said) => refusal(tx.attempt(|tx| twin::command_said(tx, now, project, device, said)))?,
         News::Unknown(why) => Some(why),
     };
     if let Some(why) = outcome {
@@ -116,6 +127,8 @@ fn refusal(outcome: Result<(), FlowError>) -> Result<Option<String>, FlowError> 
             refused @ (FlowError::Action(_)
             | FlowError::Attributes(_)
             | FlowError::TooManyReports
+            | FlowError::UnknownVersion(_)
+            | FlowError::Store(StoreError::Missing { .. })
             | FlowError::Store(StoreError::NoAction(_))),
         ) => Ok(Some(refused.to_string())),
         Err(other) => Err(other),

@@ -16,7 +16,14 @@ const EXPIRED_TOKENS_KEPT: std::time::Duration = std::time::Duration::from_secs(
 /// One bounded round.
 pub async fn collect(app: &App) {
     let now = clock::now();
-    for outcome in [rows(app, now).await, uploads(app, now).await, artifacts(app, now).await, blobs(app).await] {
+    let outcomes = [
+        rows(app, now).await,
+        uploads(app, now).await,
+        artifacts(app, now).await,
+        blobs(app).await,
+        recordings(app).await,
+    ];
+    for outcome in outcomes {
         if let Err(failed) = outcome {
             error!(error = &failed as &dyn std::error::Error, "collecting what nobody needs failed: {failed}");
         }
@@ -27,6 +34,7 @@ async fn rows(app: &App, now: Timestamp) -> Result<(), StoreError> {
     app.write(move |tx| {
         tx.delete_old_events(limit::EVENTS_KEPT)?;
         tx.delete_old_answers(now.minus(limit::IDEMPOTENCY_KEPT))?;
+        tx.delete_old_commands(now.minus(limit::COMMANDS_KEPT), COLLECTED_PER_ROUND)?;
         tx.delete_expired_tokens(now.minus(EXPIRED_TOKENS_KEPT), COLLECTED_PER_ROUND)?;
         Ok(())
     })
@@ -67,4 +75,33 @@ async fn blobs(app: &App) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// By the files' own times: a recording is not touched once its session has ended.
+async fn recordings(app: &App) -> Result<(), StoreError> {
+    let folder = app.sessions.folder().to_owned();
+    let removed = tokio::task::spawn_blocking(move || remove_old_files(&folder)).await;
+    match removed.map_err(|_| StoreError::Stopped)? {
+        Ok(0) => {}
+        Ok(removed) => info!(removed, "removed {removed} old recordings of sessions"),
+        Err(source) => return Err(StoreError::File { what: "removing old recordings", source }),
+    }
+    Ok(())
+}
+
+fn remove_old_files(folder: &std::path::Path) -> std::io::Result<usize> {
+    let files = match std::fs::read_dir(folder) {
+        Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        found => found?,
+    };
+    let mut removed = 0;
+    for file in files {
+        let file = file?;
+        let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if age > limit::RECORDINGS_KEPT {
+            std::fs::remove_file(file.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }

@@ -6,6 +6,7 @@ pub mod join;
 pub mod outbox;
 pub mod seen;
 pub mod time;
+pub mod twins;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use crate::App;
 
 /// How often rollouts and actions are asked whether time has moved them.
 const TIME_INTERVAL: Duration = Duration::from_millis(500);
+/// How often commands and sessions are asked whether their time is over.
+const TWIN_INTERVAL: Duration = Duration::from_secs(1);
 /// How often dynamic rollouts look for devices that match now.
 const JOIN_INTERVAL: Duration = Duration::from_secs(10);
 /// How often polling intervals are compared with the overrides.
@@ -34,6 +37,10 @@ pub struct Workers(JoinSet<()>);
 pub fn start(app: &Arc<App>) -> Workers {
     let mut set = JoinSet::new();
     set.spawn(outbox::run(app.clone(), OUTBOX_INTERVAL));
+    set.spawn(twins::run(app.clone(), OUTBOX_INTERVAL));
+    set.spawn(twins::outlive_sessions(app.clone()));
+    set.spawn(every(app.clone(), TWIN_INTERVAL, async |app| twins::pass_time(app).await));
+    set.spawn(every(app.clone(), limit::CONFIGURATION_SWEEP_INTERVAL, async |app| twins::begin_sweeps(app).await));
     set.spawn(every(app.clone(), TIME_INTERVAL, async |app| time::pass(app).await));
     set.spawn(every(app.clone(), JOIN_INTERVAL, async |app| join::join_devices(app).await));
     set.spawn(every(app.clone(), INTERVALS_INTERVAL, async |app| intervals::settle_intervals(app).await));

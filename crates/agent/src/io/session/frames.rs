@@ -1,84 +1,50 @@
-//! What does an operator say to a shell? Frames `[kind u8][length u16 BE][data]`; docs/agent-api.md has the kinds.
+//! What does the operator's end say to a shell?
 
-/// Before the data: a byte for the kind and two for the length.
+/// Kind, and length of what follows.
 const HEAD_BYTES: usize = 3;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Frame {
+pub(super) enum Frame {
     Input(Vec<u8>),
-    Window {
-        columns: u16,
-        rows: u16,
-    },
-    /// No more input will come.
+    Window { columns: u16, rows: u16 },
     End,
 }
 
-/// Bytes of a frame that hasn't come in full.
-#[derive(Debug, Default)]
-pub struct Frames {
-    held: Vec<u8>,
-}
-
-impl Frames {
-    /// The frames that are complete with these bytes. Kinds that aren't known are left out: the server may be newer.
-    pub fn take(&mut self, bytes: &[u8]) -> Vec<Frame> {
-        self.held.extend_from_slice(bytes);
-        let mut frames = Vec::new();
-        let mut rest = self.held.as_slice();
-        while let [kind, high, low, after @ ..] = rest {
-            let length = usize::from(u16::from_be_bytes([*high, *low]));
-            let Some((data, behind)) = after.split_at_checked(length) else { break };
-            frames.extend(frame(*kind, data));
-            rest = behind;
+/// Takes whole frames off the front; the beginning of another stays. Kinds that a newer server may know are left out.
+pub(super) fn take(bytes: &mut Vec<u8>) -> Vec<Frame> {
+    let (mut frames, mut from) = (Vec::new(), 0);
+    while let Some([kind, high, low]) = bytes[from..].first_chunk::<HEAD_BYTES>() {
+        let begin = from + HEAD_BYTES;
+        let end = begin + usize::from(u16::from_be_bytes([*high, *low]));
+        let Some(data) = bytes.get(begin..end) else { break };
+        match (kind, data) {
+            (0, data) => frames.push(Frame::Input(data.to_vec())),
+            (1, [c1, c2, r1, r2]) => frames
+                .push(Frame::Window { columns: u16::from_be_bytes([*c1, *c2]), rows: u16::from_be_bytes([*r1, *r2]) }),
+            (2, _) => frames.push(Frame::End),
+            (_, _) => {}
         }
-        let taken = self.held.len() - rest.len();
-        self.held.drain(..taken);
-        assert!(self.held.len() < HEAD_BYTES + usize::from(u16::MAX), "a whole frame is never held back");
-        frames
+        from = end;
     }
-}
-
-fn frame(kind: u8, data: &[u8]) -> Option<Frame> {
-    match (kind, data) {
-        (0, data) => Some(Frame::Input(data.to_vec())),
-        (1, [c1, c0, r1, r0]) => {
-            Some(Frame::Window { columns: u16::from_be_bytes([*c1, *c0]), rows: u16::from_be_bytes([*r1, *r0]) })
-        }
-        (2, _) => Some(Frame::End),
-        _ => None,
-    }
+    bytes.drain(..from);
+    frames
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const BYTES: &[u8] = b"\x01\0\x04\0\x50\0\x18\x09\0\x02??\0\0\x03ls\n\0\0\0\x02\0\0";
-
-    fn expected() -> Vec<Frame> {
-        let (input, nothing) = (Frame::Input(b"ls\n".to_vec()), Frame::Input(vec![]));
-        vec![Frame::Window { columns: 80, rows: 24 }, input, nothing, Frame::End]
-    }
-
     #[test]
-    fn frames_are_found_however_they_arrive() {
-        assert_eq!(Frames::default().take(BYTES), expected());
-        for size in 1..BYTES.len() {
-            let mut frames = Frames::default();
-            let found: Vec<Frame> = BYTES.chunks(size).flat_map(|piece| frames.take(piece)).collect();
-            assert_eq!(found, expected(), "in pieces of {size}");
-            assert!(frames.held.is_empty());
+    fn frames_are_found_wherever_the_bytes_are_split() {
+        let all = b"\x00\x00\x02ls\x07\x00\x01x\x01\x00\x04\x00\x50\x00\x18\x01\x00\x01\x00\x00\x00\x00\x02\x00\x00";
+        let expected =
+            [Frame::Input(b"ls".to_vec()), Frame::Window { columns: 80, rows: 24 }, Frame::Input(vec![]), Frame::End];
+        for split in 0..=all.len() {
+            let mut bytes = all[..split].to_vec();
+            let mut frames = take(&mut bytes);
+            bytes.extend_from_slice(&all[split..]);
+            frames.extend(take(&mut bytes));
+            assert_eq!((frames.as_slice(), bytes.len()), (&expected[..], 0), "split at {split}");
         }
-    }
-
-    #[test]
-    fn the_longest_frame_is_held_until_it_is_whole() {
-        let mut frames = Frames::default();
-        let mut bytes = vec![0, 0xff, 0xff];
-        bytes.extend([7; 65535]);
-        let last = bytes.pop().unwrap();
-        assert_eq!(frames.take(&bytes), []);
-        assert_eq!(frames.take(&[last]), [Frame::Input(vec![7; 65535])]);
     }
 }

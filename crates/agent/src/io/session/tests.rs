@@ -1,156 +1,178 @@
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::Instant;
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(60);
 
-/// The operator's end, once the device has called.
-fn called(listener: &TcpListener) -> TcpStream {
-    let (mut stream, _) = listener.accept().unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut head = String::new();
-    let mut reader = BufReader::with_capacity(1, stream.try_clone().unwrap());
-    while !head.ends_with("\r\n\r\n") {
-        assert!(reader.read_line(&mut head).unwrap() > 0);
-    }
-    assert!(head.starts_with("GET /device/v1/sessions/s-1 HTTP/1.1\r\n"), "{head}");
-    assert!(head.contains("Authorization: Bearer secret\r\n") && head.contains("Upgrade: muster-session\r\n"));
-    let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: muster-session\r\n\r\n";
-    stream.write_all(answer.as_bytes()).unwrap();
-    stream
-}
-
-fn door(listener: &TcpListener, rules: SessionRules) -> Door {
+/// The server's side of sessions that begin, for as many as the test has.
+fn listen() -> (TcpListener, Server) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let tls = crate::io::net::tls(None).unwrap();
-    Door::new(rules, Server { address, token: "secret".into(), tls })
+    (listener, Server { address, token: "mdt_x".into(), roots: vec![] })
 }
 
-fn open(door: &Door, listener: &TcpListener, kind: &SessionKind) -> TcpStream {
-    std::thread::scope(|scope| {
-        let operator = scope.spawn(|| called(listener));
-        door.open("s-1", kind, 3600).unwrap();
-        operator.join().unwrap()
-    })
-}
-
-fn shells() -> SessionRules {
-    SessionRules { shell: true, shell_command: vec!["/bin/sh".into()], ..SessionRules::default() }
-}
-
-fn say(operator: &mut TcpStream, kind: u8, data: &[u8]) {
-    let mut frame = vec![kind];
-    frame.extend((data.len() as u16).to_be_bytes());
-    frame.extend(data);
-    operator.write_all(&frame).unwrap();
-}
-
-fn read_to_end(operator: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    operator.read_to_end(&mut bytes).unwrap();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Waits for the session's thread.
-fn all_closed(door: &Door) {
-    let until = Instant::now() + PATIENCE;
-    while door.sessions_open() > 0 {
-        assert!(Instant::now() < until, "a session does not end");
-        std::thread::yield_now();
+/// Takes the request and gives this answer; the request, and the connection.
+fn accept(listener: &TcpListener, answer: &str) -> (String, TcpStream) {
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut request = String::new();
+    while !request.ends_with("\r\n\r\n") {
+        assert!(reader.read_line(&mut request).unwrap() > 0);
     }
+    (&stream).write_all(answer.as_bytes()).unwrap();
+    (request, stream)
+}
+
+const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: muster-session\r\n\r\n";
+
+/// Opens a session, whose server is the other thread.
+fn open(
+    kind: &SessionKind,
+    time_max: Duration,
+    answer: &'static str,
+) -> (Result<thread::JoinHandle<()>, SessionError>, String, TcpStream) {
+    let (listener, server) = listen();
+    let other = thread::spawn(move || accept(&listener, answer));
+    let opened = Sessions::default().open(&server, "s-1", kind, time_max);
+    let (request, stream) = other.join().unwrap();
+    (opened, request, stream)
+}
+
+fn frame(kind: u8, data: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(data.len()).unwrap().to_be_bytes();
+    [&[kind][..], &length, data].concat()
 }
 
 #[test]
-fn a_shell_has_a_terminal_of_the_operators_size_and_ends_with_its_last_words() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let door = door(&listener, shells());
-    let mut operator = open(&door, &listener, &SessionKind::Shell);
-    say(&mut operator, 1, &[0, 99, 0, 33]);
-    say(&mut operator, 0, b"stty size; tty; exit\n");
-    let said = read_to_end(&mut operator);
-    assert!(said.contains("33 99") && said.contains("/dev/pts/"), "{said}");
-    all_closed(&door);
+fn a_shell_has_a_terminal_of_its_own_whose_window_follows_the_operators() {
+    let (opened, request, mut stream) = open(&SessionKind::Shell, LONG, SWITCHED);
+    assert!(request.starts_with("GET /device/v1/sessions/s-1 HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains("Authorization: Bearer mdt_x\r\n") && request.contains("Upgrade: muster-session\r\n"));
+    stream.write_all(&frame(1, &[0, 101, 0, 33])).unwrap();
+    stream
+        .write_all(&frame(0, b"stty size; test -t 0 && tty; echo $((6*7)).; ps -o tty= -p $$ >/dev/null; exit 3\n"))
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.contains("33 101\r\n") && text.contains("42.\r\n") && text.contains("/dev/pts/"), "{text}");
+    opened.unwrap().join().unwrap();
 }
 
 #[test]
-fn the_end_of_input_ends_a_shell() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let door = door(&listener, shells());
-    let mut operator = open(&door, &listener, &SessionKind::Shell);
-    say(&mut operator, 0, b"echo so$((1 + 1))\n");
-    say(&mut operator, 2, b"");
-    assert!(read_to_end(&mut operator).contains("so2"));
-    all_closed(&door);
+fn the_end_of_the_input_ends_a_shell() {
+    let (opened, _, mut stream) = open(&SessionKind::Shell, LONG, SWITCHED);
+    stream.write_all(&frame(0, b"echo one\n")).unwrap();
+    stream.write_all(&frame(2, b"")).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.contains("one\r\n"), "{text}");
+    opened.unwrap().join().unwrap();
 }
 
 #[test]
-fn an_operator_who_leaves_takes_the_shell_along() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let door = door(&listener, shells());
-    let mut operator = open(&door, &listener, &SessionKind::Shell);
-    say(&mut operator, 0, b"exec sleep 3600\n");
-    drop(operator);
-    all_closed(&door);
+fn a_shell_dies_with_its_operator() {
+    let (opened, _, mut stream) = open(&SessionKind::Shell, LONG, SWITCHED);
+    stream.write_all(&frame(0, b"echo pid=$$.; exec sleep 1000\n")).unwrap();
+    let mut text = Vec::new();
+    let pid = loop {
+        let mut piece = [0; 256];
+        let count = stream.read(&mut piece).unwrap();
+        assert!(count > 0);
+        text.extend_from_slice(&piece[..count]);
+        let all = String::from_utf8_lossy(&text).into_owned();
+        let digits = |rest: &str| rest.split('.').next().filter(|pid| pid.parse::<u32>().is_ok()).map(str::to_owned);
+        if let Some(pid) = all.split("pid=").find_map(digits) {
+            break pid;
+        }
+    };
+    drop(stream);
+    opened.unwrap().join().unwrap();
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "process {pid} still runs");
 }
 
 #[test]
-fn a_session_in_which_nothing_is_said_ends() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let rules = SessionRules { shell_command: vec!["cat".into()], idle_s: 1, ..shells() };
-    let door = door(&listener, rules);
-    let mut operator = open(&door, &listener, &SessionKind::Shell);
-    assert_eq!(read_to_end(&mut operator), "");
-    all_closed(&door);
+fn a_session_ends_when_its_time_is_over() {
+    let began = Instant::now();
+    let (opened, _, mut stream) = open(&SessionKind::Shell, Duration::from_millis(300), SWITCHED);
+    stream.write_all(&frame(0, b"while :; do echo y; done\n")).unwrap();
+    let mut text = Vec::new();
+    // A reset is an end as well: the shell was still being spoken to.
+    let _ = stream.read_to_end(&mut text);
+    opened.unwrap().join().unwrap();
+    assert!(began.elapsed() < LONG);
 }
 
 #[test]
-fn a_forwarded_connection_passes_all_bytes_and_closes_one_way_at_a_time() {
-    let (listener, target) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+fn a_connection_is_passed_on_both_ways_and_closed_one_way() {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = target.local_addr().unwrap().port();
-    let rules = SessionRules { forward: vec![format!("127.0.0.1:{port}")], ..SessionRules::default() };
-    let door = door(&listener, rules);
-    let mut operator = open(&door, &listener, &SessionKind::Forward { host: "127.0.0.1".into(), port });
-    let (mut other, _) = target.accept().unwrap();
-    // More than fits into all buffers on the way.
-    let sent: Vec<u8> = (0..8_000_000_u32).map(|at| (at % 251) as u8).collect();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            operator.write_all(&sent).unwrap();
-            operator.shutdown(std::net::Shutdown::Write).unwrap();
-        });
-        let mut received = Vec::new();
-        other.read_to_end(&mut received).unwrap();
-        assert!(received == sent, "{} bytes of {} came", received.len(), sent.len());
+    let kind = SessionKind::Forward { host: "127.0.0.1".into(), port };
+    let echo = thread::spawn(move || {
+        let (mut stream, _) = target.accept().unwrap();
+        let mut asked = Vec::new();
+        stream.read_to_end(&mut asked).unwrap();
+        stream.write_all(&asked).unwrap();
     });
-    other.write_all(b"\0answer").unwrap();
-    drop(other);
-    assert_eq!(read_to_end(&mut operator), "\0answer");
-    all_closed(&door);
+    let (opened, _, mut stream) = open(&kind, LONG, SWITCHED);
+    // More than all buffers on the way together.
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let mut half = stream.try_clone().unwrap();
+    let sent = bytes.clone();
+    let sender = thread::spawn(move || {
+        half.write_all(&sent).unwrap();
+        half.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer == bytes, "{} of {} bytes came back", answer.len(), bytes.len());
+    sender.join().unwrap();
+    echo.join().unwrap();
+    opened.unwrap().join().unwrap();
 }
 
 #[test]
-fn what_the_device_does_not_allow_is_refused_before_anything_is_opened() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let rules = SessionRules { forward: vec!["127.0.0.1:80".into()], ..SessionRules::default() };
-    let door = door(&listener, rules);
-    let forward = |host: &str, port| SessionKind::Forward { host: host.into(), port };
-    for kind in [SessionKind::Shell, forward("127.0.0.1", 81), forward("localhost", 80), forward("::1", 80)] {
-        assert!(matches!(door.open("s-1", &kind, 60), Err(SessionError::Refused(_))), "{kind:?}");
-    }
-    let odd = door.open("../x", &forward("127.0.0.1", 80), 60);
-    assert!(matches!(odd, Err(SessionError::Refused(_))));
-    assert!(listener.accept().is_err() && door.sessions_open() == 0);
+fn what_came_together_with_the_answer_is_not_lost() {
+    let answer =
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: muster-session\r\n\r\n\0\0\x0aecho $((1+\0\0\x082)).exit";
+    let (opened, _, mut stream) = open(&SessionKind::Shell, LONG, answer);
+    stream.write_all(&frame(0, b"\nexit\n")).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.contains("3.exit\r\n"), "{text}");
+    opened.unwrap().join().unwrap();
 }
 
 #[test]
-fn rules_that_mean_nothing_are_told() {
-    let forward = |to: &str| SessionRules { forward: vec![to.into()], ..SessionRules::default() };
-    for bad in ["", "host", "host:0", ":80", "host:99999"] {
-        assert!(forward(bad).problem().is_some(), "{bad:?}");
+fn an_answer_that_switches_nothing_is_told() {
+    let refusal = "HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\n\r\n";
+    let (opened, _, _stream) = open(&SessionKind::Shell, LONG, refusal);
+    assert_eq!(opened.unwrap_err().to_string(), "the server answered HTTP/1.1 409 Conflict");
+    let portal = "HTTP/1.1 200 OK\r\n\r\n<html>";
+    let (opened, _, _stream) = open(&SessionKind::Shell, LONG, portal);
+    assert!(matches!(opened, Err(SessionError::Refused(_))));
+}
+
+#[test]
+fn a_device_has_a_bounded_number_of_sessions() {
+    let (listener, server) = listen();
+    let sessions = Sessions::default();
+    let other = thread::spawn(move || (0..SESSIONS_MAX).map(|_| accept(&listener, SWITCHED)).collect::<Vec<_>>());
+    let open = || sessions.open(&server, "s", &SessionKind::Shell, LONG);
+    let opened: Vec<_> = (0..SESSIONS_MAX).map(|_| open().unwrap()).collect();
+    assert!(matches!(open(), Err(SessionError::TooMany)));
+    drop(other.join().unwrap());
+    opened.into_iter().for_each(|session| session.join().unwrap());
+    assert_eq!(sessions.0.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_session_of_a_strange_name_is_not_asked_for() {
+    let (_listener, server) = listen();
+    for name in ["", "../orders", "a b", "x\r\nHost: y"] {
+        let opened = Sessions::default().open(&server, name, &SessionKind::Shell, LONG);
+        assert!(matches!(opened, Err(SessionError::Refused(_))), "{name:?}");
     }
-    assert_eq!(forward("host:22").problem(), None);
-    assert_eq!(forward("[::1]:22").problem(), None);
-    assert!(SessionRules { idle_s: 0, ..shells() }.problem().is_some());
 }

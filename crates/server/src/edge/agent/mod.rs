@@ -10,6 +10,8 @@ mod caller;
 mod join;
 mod orders;
 mod reports;
+mod sessions;
+mod twin;
 
 use std::sync::Arc;
 
@@ -32,6 +34,8 @@ pub fn routes(app: &Arc<App>) -> Router {
         .route("/device/v1/reports", post(reports::take))
         .route("/device/v1", any(nothing))
         .route("/device/v1/", any(nothing))
+        .route("/device/v1/configuration", get(twin::configuration))
+        .route("/device/v1/sessions/{session}", get(sessions::connect))
         .route("/device/v1/{*rest}", any(nothing))
         .method_not_allowed_fallback(wrong_method)
         // Bodies are bounded where they are read.

@@ -1,6 +1,7 @@
 //! `GET /device/v1/orders`: what shall the device do?
 //!
-//! Answered from the device table, without disk. A device may wait for a change: the commit that brings it wakes the
+//! Answered from the device table; the disk is read only for a device whose flag says that a command or a configuration
+//! waits for it. A device may wait for a change: the commit that brings it wakes the
 //! device. `poll_s` is how the server paces its devices, see docs/agent-api.md.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,13 +15,14 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use muster_domain::device::DeviceState;
 use muster_domain::standing::Link;
-use muster_vocab::{Timestamp, limit};
+use muster_vocab::limit;
 use muster_wire::agent::{ActionOrder, Orders};
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::actions::words;
 use super::caller::{Caller, rejected, unknown};
+use super::twin;
 use crate::App;
 use crate::edge::http::problem::Refusal;
 use crate::table::Polled;
@@ -57,7 +59,8 @@ pub(super) async fn orders(
 ) -> Result<Json<Orders>, Refusal> {
     app.counters.polls.fetch_add(1, Ordering::Relaxed);
     let Query(Asked { wait, tag }) = asked.map_err(|bad| Refusal::bad("query", bad.body_text()))?;
-    let first = told(&current(&app, &caller).await?, app.now());
+    let polled = current(&app, &caller).await?;
+    let first = told(&app, &caller, &polled).await?;
     let place = if wait == 0 { None } else { app.table.waiting.enter(caller.polled.device) };
     let Some(place) = place else { return Ok(paced(first, &caller, Pace::Interval)) };
     if tag.as_ref() != Some(&first.tag) {
@@ -71,7 +74,7 @@ pub(super) async fn orders(
         // From here on no change is missed.
         changed.as_mut().enable();
         let polled = current(&app, &caller).await?;
-        let orders = told(&polled, app.now());
+        let orders = told(&app, &caller, &polled).await?;
         if tag.as_ref() != Some(&orders.tag) || Instant::now() >= until {
             return Ok(paced(orders, &caller, Pace::Again));
         }
@@ -125,7 +128,11 @@ fn share(name: &str, of: u32) -> u32 {
     u32::try_from(hasher.finish() % u64::from(of.max(1))).unwrap_or(0)
 }
 
-fn told(polled: &Polled, now: Timestamp) -> Orders {
+async fn told(app: &Arc<App>, caller: &Caller, polled: &Polled) -> Result<Orders, Refusal> {
+    let (configuration, commands) = match polled.twin {
+        true => twin::orders(app, caller.project(), polled.device).await?,
+        false => (None, Vec::new()),
+    };
     let action = match polled.link {
         Link::Nothing => None,
         Link::Deployment { action, allowed, .. } => Some(ActionOrder::Install { action, terms: words(allowed) }),
@@ -135,14 +142,14 @@ fn told(polled: &Polled, now: Timestamp) -> Orders {
     let mut orders = Orders {
         tag: String::new(),
         poll_s: polled.sleep_s,
-        time: now,
+        time: app.now(),
         action,
-        configuration: None,
-        commands: Vec::new(),
+        configuration,
+        commands,
         attributes: polled.attributes_requested,
     };
     orders.tag = tag(&orders);
-    orders
+    Ok(orders)
 }
 
 /// Of what the device is to do, and of nothing that passes by itself.

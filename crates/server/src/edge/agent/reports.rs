@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::body::DeviceJson;
 use super::caller::Caller;
+use super::twin;
 use crate::App;
 use crate::edge::http::problem::Refusal;
 use crate::flow::reports::{self, Answer, Batch, News, Report};
@@ -58,9 +59,8 @@ fn understand(sent: Value) -> Result<Report, Refusal> {
     let news = match Said::deserialize(sent) {
         Ok(Said::Action(said)) => action(said),
         Ok(Said::Attributes(said)) => News::Attributes { all: said.all, set: said.set, removed: said.removed },
-        // Until `flow::twin` is there to be told: nothing gives orders for these yet.
-        Ok(Said::Configuration(_)) => News::Unknown("configurations are not known here".into()),
-        Ok(Said::Command(_)) => News::Unknown("commands are not known here".into()),
+        Ok(Said::Configuration(said)) => News::Configuration(twin::configuration_said(said)),
+        Ok(Said::Command(said)) => News::Command(twin::command_said(said)),
         Err(bad) => News::Unknown(format!("it makes no sense: {bad}")),
     };
     Ok(Report { sequence, at, news })

@@ -21,7 +21,8 @@ use super::problem::{Refusal, Refusals};
 use crate::App;
 
 /// What events are of.
-const KINDS: [&str; 6] = ["rollout", "action", "device", "release", "artifact", "channel"];
+const KINDS: [&str; 9] =
+    ["rollout", "action", "device", "release", "artifact", "channel", "configuration", "command", "session"];
 /// Events read at a time.
 const BATCH: u32 = 500;
 /// Events waiting for a slow client; the rest waits in the store.

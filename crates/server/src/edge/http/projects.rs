@@ -66,6 +66,7 @@ fn apply(settings: Settings, patch: ProjectPatch) -> Settings {
         confirmation: patch.confirmation.unwrap_or(settings.confirmation),
         poll_interval_s: patch.poll_interval_s.unwrap_or(settings.poll_interval_s),
         poll_overrides: overrides.unwrap_or(settings.poll_overrides),
+        sessions: patch.sessions.unwrap_or(settings.sessions),
     }
 }
 

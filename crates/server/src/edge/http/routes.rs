@@ -16,8 +16,8 @@ use utoipa_axum::routes as documented;
 
 use super::problem::Refusal;
 use super::{
-    accounts, actions, artifacts, audit, channels, devices, events, join_tokens, projects, releases, rollouts, session,
-    tokens, uploads,
+    accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, join_tokens, projects,
+    releases, remote_sessions, rollouts, session, tokens, uploads,
 };
 use crate::App;
 
@@ -97,6 +97,17 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(audit::list))
         .routes(documented!(audit::verify))
         .routes(documented!(events::stream));
+    let routes = routes
+        .routes(documented!(configurations::list))
+        .routes(documented!(configurations::get, configurations::put, configurations::delete))
+        .routes(documented!(configurations::preview))
+        .routes(documented!(configurations::of_device))
+        .routes(documented!(configurations::twin))
+        .routes(documented!(commands::list, commands::post))
+        .routes(documented!(commands::get))
+        .routes(documented!(remote_sessions::list))
+        .routes(documented!(remote_sessions::get))
+        .routes(documented!(remote_sessions::recording));
     OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes)
 }
 

@@ -24,6 +24,8 @@ pub(super) fn permission(scope: wire::token::Scope) -> Permission {
         Scope::ReleasesWrite => Permission::ReleasesWrite,
         Scope::RolloutsWrite => Permission::RolloutsWrite,
         Scope::RolloutsApprove => Permission::RolloutsApprove,
+        Scope::CommandsWrite => Permission::CommandsWrite,
+        Scope::SessionsWrite => Permission::SessionsWrite,
         Scope::Admin => Permission::Admin,
     }
 }
@@ -37,6 +39,8 @@ pub(super) fn scope(permission: Permission) -> wire::token::Scope {
         Permission::ReleasesWrite => Scope::ReleasesWrite,
         Permission::RolloutsWrite => Scope::RolloutsWrite,
         Permission::RolloutsApprove => Scope::RolloutsApprove,
+        Permission::CommandsWrite => Scope::CommandsWrite,
+        Permission::SessionsWrite => Scope::SessionsWrite,
         Permission::Admin => Scope::Admin,
     }
 }
@@ -80,6 +84,7 @@ pub(super) fn project(project: Project) -> wire::project::Project {
             .into_iter()
             .map(|over| wire::project::PollOverride { select: over.select, interval_s: over.interval_s })
             .collect(),
+        sessions: settings.sessions,
         revision: project.revision,
     }
 }
