@@ -4,13 +4,14 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, ensure};
 
 use super::file_system::{self, Kind};
 use super::grub::{self, Core, ENVIRONMENT_BYTES, Memory, Slot};
 use super::ingredients::Ingredients;
+use super::tool;
 
 const SECTOR_BYTES: u64 = 512;
 const MIB: u64 = 1024 * 1024;
@@ -120,8 +121,7 @@ fn partition(disk: &Path) -> anyhow::Result<()> {
     for Span { begins_at, bytes } in PARTITIONS {
         script += &format!("start={}, size={}, type=83\n", begins_at / SECTOR_BYTES, bytes / SECTOR_BYTES);
     }
-    let program = if Path::new("/usr/sbin/sfdisk").exists() { "/usr/sbin/sfdisk" } else { "sfdisk" };
-    let mut command = Command::new(program);
+    let mut command = tool("sfdisk");
     command.args(["--quiet", "--no-reread", "--no-tell-kernel"]).arg(disk);
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().context("starting sfdisk")?;
     child.stdin.take().context("its input is piped")?.write_all(script.as_bytes())?;

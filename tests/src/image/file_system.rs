@@ -5,11 +5,10 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Context;
 
-use super::run;
+use super::{run, tool};
 
 /// Every time in the image, in seconds since 1970.
 const MADE_AT: u64 = 1_700_000_000;
@@ -44,7 +43,7 @@ pub fn make(kind: Kind, folder: &Path, image: &Path, bytes: u64) -> anyhow::Resu
     let (name, block, features, digit) = kind.shape();
     let id = format!("6d757374-6572-4000-8000-00000000000{digit}");
     let extended = format!("lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,hash_seed={id}");
-    let mut command = Command::new("mke2fs");
+    let mut command = tool("mke2fs");
     command.args([
         "-q", "-F", "-t", name, "-b", block, "-m", "0", "-N", INODES, "-O", features, "-E", &extended, "-U", &id,
     ]);
@@ -66,7 +65,7 @@ fn settle_times(folder: &Path, image: &Path) -> anyhow::Result<()> {
     }
     let file = image.with_extension("times");
     fs::write(&file, script).context("writing the script for debugfs")?;
-    let mut debugfs = Command::new("debugfs");
+    let mut debugfs = tool("debugfs");
     debugfs.arg("-w").arg("-f").arg(&file).arg(image).env("E2FSPROGS_FAKE_TIME", MADE_AT.to_string());
     run(&mut debugfs).map(|_| ())
 }

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
 use super::ingredients::Ingredients;
-use super::run;
+use super::{run, tool};
 
 const SCRIPT: &[u8] = include_bytes!("files/grub.cfg");
 /// Built into GRUB's core: where it finds the rest. The parser that reads it knows no comments, and takes an
@@ -139,7 +138,7 @@ pub struct Core {
 pub fn core(ingredients: &Ingredients, folder: &Path) -> anyhow::Result<Core> {
     let (early, file) = (folder.join("early.cfg"), folder.join("core.img"));
     fs::write(&early, EARLY)?;
-    let mut command = Command::new("grub-mkimage");
+    let mut command = tool("grub-mkimage");
     command.args(["--format", "i386-pc", "--prefix", "(hd0,msdos1)/grub", "--directory"]).arg(&ingredients.grub);
     command.arg("--config").arg(&early).arg("--output").arg(&file).args(MODULES);
     run(&mut command)?;

@@ -30,14 +30,17 @@ pub use ingredients::Ingredients;
 pub use system::{Fault, System, write_program};
 pub use vm::Vm;
 
+/// One of the programs for disks, which Debian keeps where a person's search path doesn't lead.
+fn tool(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
+    command
+}
+
 /// Runs a program to its end; what it said is part of the error.
 fn run(command: &mut Command) -> anyhow::Result<Output> {
-    // Debian keeps the programs for disks where a person's search path doesn't lead.
-    let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
     let what = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("starting {what}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?} failed, {}: {said}", output.status);
+    ensure!(output.status.success(), "{what} failed, {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     Ok(output)
 }

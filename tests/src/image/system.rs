@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 
 use super::file_system::{self, Kind};
 use super::ingredients::Ingredients;
-use super::{grub, initramfs, run};
+use super::{grub, initramfs, run, tool};
 
 const INIT: &[u8] = include_bytes!("files/system-init");
 const REBOOT: &[u8] = include_bytes!("files/reboot");
@@ -117,7 +117,7 @@ impl System {
 
 /// Copies a program without its debug information, and the libraries it is linked with.
 fn install(agent: &Path, root: &Path) -> anyhow::Result<()> {
-    run(Command::new("strip").arg("-o").arg(root.join(AGENT)).arg(agent))?;
+    run(tool("strip").arg("-o").arg(root.join(AGENT)).arg(agent))?;
     let output = Command::new("ldd").arg(agent).output().context("starting ldd")?;
     // A statically linked program makes ldd fail with this sentence.
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
