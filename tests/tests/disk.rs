@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use muster_agent::Disk;
 use muster_agent::disk::{self, Kind};
 use muster_agent::io::disk::RealDisk;
-use muster_sim::board::VirtualDisk;
+use muster_sim::board::disk::VirtualDisk;
 
 type Promise = fn(&dyn Disk, &Path);
 

@@ -15,7 +15,7 @@ use muster_agent::disk;
 use muster_agent::install::tree::Tree;
 use muster_agent::install::{InstallError, Installer, Job};
 use muster_agent::world::{Host, Net, World};
-use muster_sim::board::{Cut, Loss, VirtualDisk};
+use muster_sim::board::disk::{Cut, Loss, VirtualDisk};
 use muster_tests::machine::Machine;
 use muster_vocab::Sha256;
 use muster_wire::agent::{Artifact, Component};

@@ -140,7 +140,7 @@ impl Sim {
         let token = self.gateway_token.clone().unwrap_or_default();
         if ddi < self.devices && token.is_empty() {
             let what = "agents join with a token: --gateway-token TOKEN, from `muster project gateway-token`";
-            return Err(Failed::Usage(what.into()).into());
+            return Err(Failed::Usage(what.into()));
         }
         let agents = Agents {
             server: server.clone(),

@@ -12,23 +12,17 @@
 //! | 4 | what outlives an update | `/data` |
 
 mod cpio;
-mod disk;
+pub mod disk;
 mod file_system;
-mod grub;
-mod ingredients;
+pub mod grub;
+pub mod ingredients;
 mod initramfs;
-mod system;
-mod vm;
+pub mod system;
+pub mod vm;
 
 use std::process::{Command, Output};
 
 use anyhow::{Context, ensure};
-
-pub use disk::Disk;
-pub use grub::{Memory, Slot};
-pub use ingredients::Ingredients;
-pub use system::{Fault, System, write_program};
-pub use vm::Vm;
 
 /// One of the programs for disks, which Debian keeps where a person's search path doesn't lead.
 fn tool(program: &str) -> Command {

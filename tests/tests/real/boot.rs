@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use muster_tests::agent::joined;
 use muster_tests::api::Api;
-use muster_tests::image::{Disk, Fault, Ingredients, Memory, Slot, System, Vm, write_program};
+use muster_tests::image::disk::Disk;
+use muster_tests::image::grub::{Memory, Slot};
+use muster_tests::image::ingredients::Ingredients;
+use muster_tests::image::system::{Fault, System, write_program};
+use muster_tests::image::vm::Vm;
 use muster_tests::operator::{
     ActionId, action, action_in, make_gateway_token, publish, reports, roll_out, set_project,
 };

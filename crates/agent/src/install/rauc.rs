@@ -10,7 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::cellar::Cellar;
-use super::dbus::{Argument, Bus, BusError, Message, Object, Value};
+use super::dbus::read::Value;
+use super::dbus::write::Argument;
+use super::dbus::{Bus, BusError, Message, Object};
 use super::{InstallError, Installer, Job, Place, Running, Takes};
 use crate::state::Installed;
 use crate::world::World;

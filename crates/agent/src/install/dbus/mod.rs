@@ -4,16 +4,16 @@
 //! costs more than two of the three megabytes that the agent may have (docs/decisions/2026-11-agent-dbus.md).
 //! Authentication is EXTERNAL: the socket tells the bus who is asking.
 
-mod read;
-mod write;
+pub mod read;
+pub mod write;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-pub use read::Value;
-pub use write::Argument;
+use read::Value;
+use write::Argument;
 
 use crate::world::{Host, Stream};
 
