@@ -3,6 +3,7 @@
 //! Every comparison runs on the same machine in the same run. Programs that are compared with are Debian's, started
 //! in folders of their own and stopped afterwards.
 
+mod agent;
 mod checkin;
 mod delta;
 mod disk;
@@ -32,6 +33,8 @@ pub struct Bench {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
+    /// The agent's program and memory, idle and while it installs 1 GB.
+    Agent,
     /// Polls that change nothing, next to nginx.
     Checkin,
     /// Deltas between real versions, next to zstd, xdelta3 and bsdiff.
@@ -48,6 +51,7 @@ impl Bench {
         let mut figures = Vec::new();
         for name in self.names {
             figures.extend(match name {
+                Name::Agent => agent::run()?,
                 Name::Checkin => checkin::run()?,
                 Name::Delta => delta::run()?,
                 Name::Transitions => transitions::run()?,

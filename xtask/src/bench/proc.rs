@@ -30,6 +30,12 @@ pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     Ok(kib * 1024)
 }
 
+/// The most memory that was in RAM since the process began.
+pub fn most_resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    let kib = field(&Path::new("/proc").join(pid.to_string()).join("status"), "VmHWM:")?;
+    Ok(kib * 1024)
+}
+
 /// Bytes that the process caused to be sent to a disk.
 pub fn written_bytes(pid: u32) -> anyhow::Result<u64> {
     field(&Path::new("/proc").join(pid.to_string()).join("io"), "write_bytes:")

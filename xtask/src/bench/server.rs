@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::process;
 
-const PASSWORD: &str = "measured-not-guarded";
+pub const PASSWORD: &str = "measured-not-guarded";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
