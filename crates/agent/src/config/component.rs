@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::incoming;
 use crate::boot::{Bootloader, grub::Grub, plain::Plain, systemd_boot::SystemdBoot, uboot};
 use crate::install::Installer;
+use crate::install::deb::Deb;
 use crate::install::hook::Hook;
 use crate::install::rauc::Rauc;
 use crate::install::slots::Slots;
@@ -48,6 +49,13 @@ pub enum Component {
         reload: Vec<String>,
         #[serde(default = "reload_timeout_default")]
         reload_timeout_s: u64,
+    },
+    /// One Debian package.
+    Deb {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<PathBuf>,
+        #[serde(default = "install_timeout_default")]
+        timeout_s: u64,
     },
     /// Programs of the device's maker.
     Hook {
@@ -147,6 +155,9 @@ impl Component {
             Self::Rauc { socket, timeout_s, .. } => relative(&[socket]).or_else(|| no_time(*timeout_s)),
             Self::Swupdate(config) => config.problem(),
             Self::Tree { root, reload_timeout_s, .. } => relative(&[root]).or_else(|| no_time(*reload_timeout_s)),
+            Self::Deb { root, timeout_s } => {
+                relative(root.as_slice().iter().collect::<Vec<_>>().as_slice()).or_else(|| no_time(*timeout_s))
+            }
             Self::Hook { folder, timeout_s } => relative(&[folder]).or_else(|| no_time(*timeout_s)),
         };
         problem.map_or(Ok(()), |problem| Err(format!("component {name:?}: {problem}")))
@@ -165,6 +176,10 @@ impl Component {
             Self::Tree { root, keep, bytes_max, keep_archive, reload, reload_timeout_s } => {
                 let reload_timeout = Duration::from_secs(reload_timeout_s);
                 Box::new(Tree { root, keep, bytes_max, keep_archive, reload, reload_timeout })
+            }
+            Self::Deb { root, timeout_s } => {
+                let timeout = Duration::from_secs(timeout_s);
+                Box::new(Deb { folder: own, root, timeout })
             }
             Self::Hook { folder: programs, timeout_s } => {
                 let timeout = Duration::from_secs(timeout_s);

@@ -5,6 +5,7 @@
 
 mod cellar;
 mod dbus;
+pub mod deb;
 pub mod hook;
 pub mod rauc;
 pub mod slots;
