@@ -107,7 +107,7 @@ fn a_corrupted_image_fails_with_what_swupdate_said_of_it() {
     let image = Image { version: "2.0", target: &target, payload: &payload };
     let part = Part::new("os", "2.0", &[("os.swu", &image.pack_corrupted(&bench.signer).unwrap())]);
     let told = bench.hand_over(&swupdate, &part).unwrap_err().sentence();
-    assert!(told.contains("HASH mismatch") && told.contains("Image invalid or corrupted"), "{told}");
+    assert!(told.contains("HASH mismatch"), "{told}");
     assert_eq!(swupdate.running(&bench.machine, part.job("-")).unwrap(), Running::Old);
     // And it takes the next one.
     bench.hand_over(&swupdate, &bench.part("3.0", b"good again")).unwrap();
