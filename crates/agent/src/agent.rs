@@ -5,6 +5,7 @@
 
 mod chores;
 mod consider;
+mod delta;
 mod fetch;
 mod perform;
 mod talk;
@@ -101,6 +102,7 @@ pub struct Agent {
     link: talk::Link,
     chores: chores::Chores,
     reading: Option<fetch::Reading>,
+    applying: Option<delta::Applying>,
     passes: u32,
     /// Nothing is tried again before, by uptime.
     rest_until: Duration,
@@ -147,6 +149,7 @@ impl Agent {
             link,
             chores: chores::Chores::default(),
             reading: None,
+            applying: None,
             passes: 0,
             rest_until: Duration::ZERO,
             is_swept: false,

@@ -37,11 +37,11 @@ impl Reading {
 }
 
 /// One artifact that is on its way.
-struct Errand {
-    of: (usize, usize),
-    artifact: Artifact,
-    place: Place,
-    fetching: Fetching,
+pub(super) struct Errand {
+    pub of: (usize, usize),
+    pub artifact: Artifact,
+    pub place: Place,
+    pub fetching: Fetching,
 }
 
 impl Agent {
@@ -61,7 +61,9 @@ impl Agent {
         };
         match route.form {
             Form::Whole => self.fetch_whole(world, errand, &route),
-            Form::Compressed | Form::Delta { .. } => self.come_out_wrong(world, errand, "this form isn't known here"),
+            Form::Delta { from } => self.fetch_delta(world, errand, &route, from),
+            // The server offers none yet.
+            Form::Compressed => self.come_out_wrong(world, errand, "compressed wholes aren't known here"),
         }
     }
 
@@ -127,7 +129,7 @@ impl Agent {
     }
 
     /// Not faster than it may.
-    fn pace(&mut self, world: &dyn World, bytes: u64) -> Wait {
+    pub(super) fn pace(&mut self, world: &dyn World, bytes: u64) -> Wait {
         match self.settings.download_bytes_per_s {
             Some(rate) => self.rest(world, Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64)),
             None => Wait::No,
@@ -171,8 +173,9 @@ impl Agent {
     }
 
     /// Starts over, by the next route if there is one.
-    fn come_out_wrong(&mut self, world: &dyn World, errand: Errand, why: &str) -> Result<Wait, KeepError> {
+    pub(super) fn come_out_wrong(&mut self, world: &dyn World, errand: Errand, why: &str) -> Result<Wait, KeepError> {
         self.reading = None;
+        self.applying = None;
         let Errand { of, artifact, fetching, .. } = errand;
         world.host().log(&format!("{} by route {}: {why}", artifact.file_name, fetching.route));
         let is_last = fetching.route + 1 >= artifact.routes.len();
@@ -198,7 +201,7 @@ impl Agent {
 }
 
 /// Removes what an earlier try left in a file. A place that is as large as it can be is a slot, and stays.
-fn clear(world: &dyn World, place: &Place) -> io::Result<()> {
+pub(super) fn clear(world: &dyn World, place: &Place) -> io::Result<()> {
     match world.disk().kind(&place.path)? {
         Some(Kind::File) if world.disk().size(&place.path)? != place.bytes_max => world.disk().remove(&place.path),
         Some(_) => Ok(()),

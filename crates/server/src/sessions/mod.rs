@@ -201,6 +201,9 @@ async fn passed(app: &Arc<App>, session: &Session, ends: (Upgraded, Upgraded)) -
     let line = Line { time_max: session.time_max(), idle_max: limit::SESSION_IDLE, is_shell };
     let (device, operator) = (TokioIo::new(ends.0), TokioIo::new(ends.1));
     let (end, counts) = pipe(line, (device, operator), &recorder, stop).await;
+    // A server that stops closes connections too, which may be seen before its word.
+    let is_stopping = *app.stopping.borrow();
+    let end = if is_stopping && matches!(end, End::DeviceLeft | End::OperatorLeft) { End::ServerStopped } else { end };
     app.sessions.open.lock().remove(&session.id);
     let (recording, end) = match recorder.finish().await {
         Ok(recording) => (Some(recording), end),

@@ -5,17 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster_agent::world::{Call, Net, NetError, Reply};
 use muster_domain::action::{self, Action, CancelSaid, EndReason, Push, Said as DomainSaid};
 use muster_domain::{ActionState, action::Input};
-use muster_vocab::{ActionId, DeviceId, ReleaseId, RolloutId, Timestamp};
+use muster_vocab::{ActionId, DeviceId, ReleaseId, RolloutId, Sha256, Timestamp};
 use muster_wire::agent as wire;
 use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::image::Image;
+use crate::chance::Chance;
 
 /// The poll interval that the depot gives.
 const POLL_S: u32 = 30;
@@ -30,6 +32,31 @@ pub struct Order {
     pub downgrade: bool,
     /// What the offer says differs from what is there.
     pub lies_about_digest: bool,
+    /// Of the system's image.
+    pub delta: Option<Delta>,
+}
+
+/// A way to the system's image from another one.
+#[derive(Debug, Clone)]
+pub struct Delta {
+    pub from: Sha256,
+    pub bytes: Arc<Vec<u8>>,
+}
+
+impl Delta {
+    #[must_use]
+    pub fn new(old: &Image, new: &Image) -> Self {
+        let mut bytes = Vec::new();
+        muster_delta::make(&old.bytes, &new.bytes, &mut bytes).expect("memory takes what is written");
+        Self { from: old.digest, bytes: Arc::new(bytes) }
+    }
+
+    /// One bit of it is wrong.
+    pub fn spoil(&mut self, chance: &mut Chance) {
+        let bytes = Arc::make_mut(&mut self.bytes);
+        let at = usize::try_from(chance.below(bytes.len() as u64)).unwrap_or(0);
+        bytes[at] ^= 1 << chance.below(8);
+    }
 }
 
 impl Order {
@@ -59,6 +86,7 @@ struct Inner {
     /// The last number taken of each queue.
     queues: BTreeMap<String, u64>,
     told: Vec<Told>,
+    bytes_fetched: u64,
     now: Timestamp,
 }
 
@@ -68,7 +96,7 @@ pub struct Depot(Mutex<Inner>);
 impl Depot {
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self(Mutex::new(Inner { placed: Vec::new(), queues: BTreeMap::new(), told: Vec::new(), now }))
+        Self(Mutex::new(Inner { placed: Vec::new(), queues: BTreeMap::new(), told: Vec::new(), bytes_fetched: 0, now }))
     }
 
     pub fn place(&self, order: Order) -> ActionId {
@@ -103,6 +131,11 @@ impl Depot {
         let inner = self.0.lock();
         let placed = inner.placed.iter().find(|placed| placed.action.id == id);
         placed.and_then(|placed| placed.action.reason.as_ref()).map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Bytes of artifacts and deltas that were sent.
+    pub fn bytes_fetched(&self) -> u64 {
+        self.0.lock().bytes_fetched
     }
 
     pub fn is_quiet(&self) -> bool {
@@ -182,24 +215,20 @@ impl Inner {
     fn deployment(&mut self, id: ActionId) -> Reply {
         self.advance(id, Input::Fetch { skip: false });
         let Some(placed) = self.open().filter(|placed| placed.action.id == id) else { return refused(404) };
-        let artifact = |image: &Image| wire::Artifact {
+        let artifact = |name: &str, image: &Image| wire::Artifact {
             file_name: format!("{}.{}", image.version, if image.is_archive { "tar" } else { "img" }),
             size: image.bytes.len() as u64,
             digest: match placed.order.lies_about_digest {
-                true => muster_vocab::Sha256([7; 32]),
+                true => Sha256([7; 32]),
                 false => image.digest,
             },
-            routes: vec![wire::Route {
-                path: format!("/device/v1/artifacts/{}", image.digest.hex()),
-                size: image.bytes.len() as u64,
-                form: wire::Form::Whole,
-            }],
+            routes: routes(&placed.order, name, image),
         };
         let component = |(name, image): &(String, Image)| wire::Component {
             name: name.clone(),
             version: image.version.clone(),
             metadata: [("after".to_owned(), if name == "os" { "app" } else { "" }.to_owned())].into(),
-            artifacts: vec![artifact(image)],
+            artifacts: vec![artifact(name, image)],
         };
         answered(&wire::Deployment {
             action: id,
@@ -245,6 +274,31 @@ impl Inner {
     }
 }
 
+/// A delta first, if there is one, and the whole at last.
+fn routes(order: &Order, name: &str, image: &Image) -> Vec<wire::Route> {
+    let path = format!("/device/v1/artifacts/{}", image.digest.hex());
+    let whole = wire::Route { path: path.clone(), size: image.bytes.len() as u64, form: wire::Form::Whole };
+    let delta = order.delta.as_ref().filter(|_| name == "os").map(|delta| wire::Route {
+        path: format!("{path}/from/{}", delta.from.hex()),
+        size: delta.bytes.len() as u64,
+        form: wire::Form::Delta { from: delta.from },
+    });
+    delta.into_iter().chain([whole]).collect()
+}
+
+/// The bytes behind one of the routes.
+fn behind(order: &Order, path: &str) -> Option<Arc<Vec<u8>>> {
+    for (name, image) in &order.components {
+        let found = routes(order, name, image).into_iter().find(|route| route.path == path);
+        match found.map(|route| route.form) {
+            Some(wire::Form::Whole) => return Some(Arc::new(image.bytes.clone())),
+            Some(wire::Form::Delta { .. }) => return order.delta.as_ref().map(|delta| Arc::clone(&delta.bytes)),
+            Some(wire::Form::Compressed) | None => {}
+        }
+    }
+    None
+}
+
 fn answered(message: &impl Serialize) -> Reply {
     Reply { status: 200, body: serde_json::to_vec(message).expect("messages have string keys only") }
 }
@@ -266,17 +320,17 @@ impl Net for Depot {
     ) -> Result<u64, NetError> {
         let piece = {
             let inner = self.0.lock();
-            let digest = path.strip_prefix("/device/v1/artifacts/").unwrap_or_default();
-            let mut images = inner.placed.iter().flat_map(|placed| &placed.order.components);
-            let Some((_, image)) = images.find(|(_, image)| image.digest.hex() == digest) else {
+            let bytes = inner.placed.iter().find_map(|placed| behind(&placed.order, path));
+            let Some(bytes) = bytes else {
                 return Err(NetError::Refused { status: 404, detail: String::new() });
             };
-            let start = usize::try_from(range.0).unwrap_or(usize::MAX).min(image.bytes.len());
-            let end = usize::try_from(range.0 + range.1).unwrap_or(usize::MAX).min(image.bytes.len());
-            image.bytes[start..end].to_vec()
+            let start = usize::try_from(range.0).unwrap_or(usize::MAX).min(bytes.len());
+            let end = usize::try_from(range.0 + range.1).unwrap_or(usize::MAX).min(bytes.len());
+            bytes[start..end].to_vec()
         };
         for packet in piece.chunks(PACKET_BYTES) {
             taken(packet).map_err(NetError::Disk)?;
+            self.0.lock().bytes_fetched += packet.len() as u64;
         }
         Ok(piece.len() as u64)
     }

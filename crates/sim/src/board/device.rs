@@ -9,6 +9,9 @@ use muster_agent::boot::plain::{Memory, Plain};
 use muster_agent::boot::{Slot, slot_in};
 use muster_agent::disk::Disk;
 use muster_agent::install::{Installer, slots::Slots, tree::Tree};
+use muster_agent::keep::Keeper;
+use muster_agent::queue::Queue;
+use muster_agent::state::{Installed, State};
 use muster_agent::world::{Host, Net};
 use muster_agent::{Agent, Judge, Settings, Wait, World};
 use muster_vocab::Timestamp;
@@ -115,6 +118,15 @@ impl Board {
         let machine = Machine::new(setup.seed, setup.clock);
         let world = Surroundings { disk, machine, net: Rough::new(way, setup.seed) };
         Self { world: Arc::new(world), setup, images, agent: None, power_cuts: 0 }
+    }
+
+    /// The agent remembers that it installed this.
+    pub fn knows(&self, component: &str, image: &Image) {
+        let (mut keeper, _) = Keeper::open(&self.world.disk, STATE.as_ref()).expect("a new disk can be read");
+        let mut state = State { queue: Queue::new("factory".into()), ..State::default() };
+        let installed = Installed { version: image.version.clone(), digests: vec![image.digest] };
+        state.installed.insert(component.to_owned(), installed);
+        keeper.save(&self.world.disk, &state).expect("a new disk can be written");
     }
 
     /// One tick of the agent, or one start of the machine.

@@ -76,11 +76,16 @@ impl Image {
     }
 }
 
+/// Most of it is the same in all versions.
 fn noise(version: &str, size: usize, seed: u64) -> Vec<u8> {
+    const OWN_PART: f64 = 0.1;
+    let mut common = Chance::keyed(seed, &[]);
     let mut chance = Chance::keyed(seed, &[crate::chance::number_of(version), size as u64]);
     let mut bytes = vec![0; size];
     for piece in bytes.chunks_mut(8) {
-        piece.copy_from_slice(&chance.draw().to_le_bytes()[..piece.len()]);
+        let (shared, own) = (common.draw(), chance.draw());
+        let drawn = if chance.happens(OWN_PART) { own } else { shared };
+        piece.copy_from_slice(&drawn.to_le_bytes()[..piece.len()]);
     }
     bytes
 }

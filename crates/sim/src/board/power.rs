@@ -1,7 +1,7 @@
 //! Does a board survive a power cut at every single moment of an update?
 
 use super::case::{self, Case, Failure};
-use super::depot::Order;
+use super::depot::{Delta, Order};
 use super::disk::Loss;
 use super::image::{Image, Nature};
 
@@ -34,6 +34,8 @@ impl Outcome {
 pub enum Parts {
     /// The system, in A/B slots.
     System,
+    /// The same by a delta from the version that runs.
+    SystemByDelta,
     /// An app that the system needs, and then the system, with one commit point.
     SystemAndApp,
 }
@@ -48,7 +50,7 @@ pub fn every_boundary(parts: Parts, nature: Nature) -> Outcome {
     while at <= last {
         for loss in [Loss::All, Loss::Nothing, Loss::Torn { seed: at }, Loss::Torn { seed: at + 1_000_003 }] {
             let mut case = an_update(parts, nature);
-            case.cut_at(at, loss);
+            case.cut_at(case.board.world.disk.operations() + at, loss);
             case.run();
             if case.board.power_cuts == 0 {
                 // The story ended before this operation.
@@ -66,11 +68,16 @@ fn an_update(parts: Parts, nature: Nature) -> Case {
     let images = [Image::new("1.0", Nature::Good, 8000, setup.seed), Image::new("1.1", nature, 12_000, setup.seed)];
     let app = Image::app("app-1.1", setup.seed);
     let mut case = Case::new(setup, &images);
+    // The release that runs is known to the agent only once it was installed by it.
+    if parts == Parts::SystemByDelta {
+        case.board.knows("os", &images[0]);
+    }
     let mut components = vec![("os".to_owned(), images[1].clone())];
     if parts == Parts::SystemAndApp {
         components.push(("app".into(), app));
     }
-    case.order(Order { version: "1.1".into(), components, downgrade: false, lies_about_digest: false });
+    let delta = (parts == Parts::SystemByDelta).then(|| Delta::new(&images[0], &images[1]));
+    case.order(Order { version: "1.1".into(), components, downgrade: false, lies_about_digest: false, delta });
     case
 }
 
@@ -89,7 +96,19 @@ mod tests {
     #[test]
     fn an_update_survives_a_power_cut_at_every_boundary() {
         check(Parts::System, Nature::Good);
+        check(Parts::SystemByDelta, Nature::Good);
         check(Parts::SystemAndApp, Nature::Good);
+    }
+
+    #[test]
+    fn a_delta_is_taken_instead_of_the_whole() {
+        let mut case = an_update(Parts::SystemByDelta, Nature::Good);
+        case.run();
+        assert!(case.failures.is_empty(), "{:#?}", case.failures);
+        assert_eq!(case.board.good_version().as_deref(), Some("1.1"));
+        // The new image is 4,000 bytes longer, and a tenth of the rest is its own.
+        let fetched = case.depot.bytes_fetched();
+        assert!((1..8000).contains(&fetched), "{fetched} bytes were fetched for an image of 12000");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use muster_vocab::Timestamp;
 
 use super::case::{self, Case};
-use super::depot::Order;
+use super::depot::{Delta, Order};
 use super::device::{Board, Setup};
 use super::disk::{Cut, Loss};
 use super::image::{Image, Nature};
@@ -132,7 +132,9 @@ fn draw_orders(seed: u64, chance: &mut Chance) -> Vec<Order> {
         if with_app {
             components.push(("app".into(), Image::app(&format!("app-{version}"), seed)));
         }
+        let delta = draw_delta(&orders, &components[0].1, chance);
         orders.push(Order {
+            delta,
             version,
             components,
             downgrade: older && ordered,
@@ -140,6 +142,17 @@ fn draw_orders(seed: u64, chance: &mut Chance) -> Vec<Order> {
         });
     }
     orders
+}
+
+/// From one of the versions before, which may not be the one that runs; some are spoilt.
+fn draw_delta(orders: &[Order], image: &Image, chance: &mut Chance) -> Option<Delta> {
+    let olds: Vec<&Image> = orders.iter().filter_map(|order| order.component("os")).collect();
+    let old = olds.get(usize::try_from(chance.below(olds.len() as u64)).unwrap_or(0))?;
+    let mut delta = Delta::new(old, image);
+    if chance.happens(0.2) {
+        delta.spoil(chance);
+    }
+    Some(delta)
 }
 
 /// What goes wrong with a board, and when.
