@@ -10,7 +10,7 @@ use muster_delta::{Applier, ApplyError, Checkpoint, HEADER_BYTES, Header, ReadAt
 use muster_vocab::Sha256;
 use muster_wire::agent::Route;
 
-use super::fetch::{Errand, clear};
+use super::fetch::{Errand, clear, make_durable};
 use super::{Agent, Wait};
 use crate::disk::Disk;
 use crate::keep::KeepError;
@@ -116,7 +116,7 @@ impl Agent {
         let (disk, place) = (world.disk(), errand.place.path.as_path());
         let old = OnDisk { disk, path: base };
         let wanted = self.settings().piece_bytes.min(route.size - applying.fed);
-        let start = applying.fed;
+        let (start, written_before) = (applying.fed, applying.written);
         let mut stopped = None;
         let most = errand.artifact.size.min(errand.place.bytes_max);
         let fetched = world.net().fetch(&route.path, (start, wanted), &mut |bytes| {
@@ -149,7 +149,7 @@ impl Agent {
             return Err(Stopped::Net(fetched.err().unwrap_or_else(nothing)));
         }
         if applying.written > 0 {
-            disk.sync(place).map_err(Stopped::Disk)?;
+            make_durable(world, &errand.place, written_before == 0).map_err(Stopped::Disk)?;
         }
         Ok((applying, bytes))
     }

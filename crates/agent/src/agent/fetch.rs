@@ -100,7 +100,7 @@ impl Agent {
         });
         // What arrived before the way broke is kept.
         if written > 0 {
-            if let Err(failed) = world.disk().sync(&place.path) {
+            if let Err(failed) = make_durable(world, &place, start == 0) {
                 return self.refuse(world, format!("writing {}: {failed}", artifact.file_name));
             }
             fetching.fetched += written;
@@ -207,4 +207,14 @@ pub(super) fn clear(world: &dyn World, place: &Place) -> io::Result<()> {
         Some(_) => Ok(()),
         None => world.disk().make_folder(disk::folder_of(&place.path)),
     }
+}
+
+/// What was written outlives a power cut, and so does the name of a file that is new: otherwise an older file of that
+/// name could come back in its place after it was verified.
+pub(super) fn make_durable(world: &dyn World, place: &Place, is_new: bool) -> io::Result<()> {
+    world.disk().sync(&place.path)?;
+    if is_new && world.disk().kind(&place.path)? == Some(Kind::File) {
+        world.disk().sync_folder(disk::folder_of(&place.path))?;
+    }
+    Ok(())
 }

@@ -85,6 +85,9 @@ pub fn unpack(disk: &dyn Disk, archive: &Path, folder: &Path, bytes_max: u64) ->
         tree.add(&mut entry, &meter)?;
         meter.allowed.set(HEADER_BYTES_MAX);
     }
+    if seen == 0 {
+        return Err(refused("the archive holds nothing"));
+    }
     tree.finish()
 }
 
