@@ -5,5 +5,6 @@
 mod golden;
 mod join;
 mod reports;
+mod routes;
 mod update;
 mod wait;

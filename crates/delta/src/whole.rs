@@ -113,7 +113,9 @@ fn compress_at(level: i32, new: &[u8], mut out: impl Write) -> Result<u64, Whole
 }
 
 impl Header {
-    fn read(bytes: &[u8]) -> Result<Header, WholeError> {
+    /// # Errors
+    /// What is no header, or is of another version, or is damaged.
+    pub fn read(bytes: &[u8; HEADER_BYTES]) -> Result<Header, WholeError> {
         if bytes[..7] != MAGIC[..7] {
             return Err(WholeError::NotWhole);
         }
@@ -261,7 +263,7 @@ impl Expander {
             self.zstd.reinit().map_err(WholeError::Expand)?;
         } else {
             self.packed_offset = HEADER_BYTES as u64;
-            self.stage = next_record(Header::read(&self.waiting)?, 0);
+            self.stage = next_record(Header::read(&array(&self.waiting))?, 0);
         }
         self.waiting.clear();
         Ok(rest)

@@ -19,6 +19,7 @@ use command::Here;
 use command::access::{self, AccountCommand, AuditCommand, ProjectCommand, TokenCommand};
 use command::artifact::{self, ArtifactCommand};
 use command::configuration::{self, ConfigurationCommand};
+use command::delta::{self, DeltaCommand};
 use command::device::{self, ActionCommand, DeviceCommand, LabelCommand};
 use command::join_token::{self, JoinTokenCommand};
 use command::kind::{self, DeleteArgs, DescribeArgs, GetArgs};
@@ -90,6 +91,9 @@ enum Command {
     /// Upload, download and look at artifacts.
     #[command(subcommand)]
     Artifact(ArtifactCommand),
+    /// Make and apply what devices fetch instead of whole artifacts.
+    #[command(subcommand)]
+    Delta(DeltaCommand),
     /// Make, publish and yank releases.
     #[command(subcommand)]
     Release(ReleaseCommand),
@@ -145,6 +149,7 @@ fn main() -> ExitCode {
         Command::Server(server) => server.run().map_err(Into::into),
         Command::Demo(demo) => demo.run(),
         Command::Sim(sim) => sim.run(format),
+        Command::Delta(command) => delta::run(&command),
         Command::Login(args) => session::login(args),
         Command::Logout => here().and_then(|here| session::logout(&here)),
         Command::Whoami => here().and_then(|here| session::whoami(&here)),

@@ -27,6 +27,8 @@ pub struct App {
     pub outbox: Arc<Notify>,
     /// Devices are to be rendered again.
     pub renders: Arc<Notify>,
+    /// Releases are wanted that were not before.
+    pub routes: Arc<Notify>,
     /// Remote sessions that wait or are open.
     pub sessions: Sessions,
     /// Counts commits that emitted events: whoever watches reads the store again.
@@ -60,9 +62,11 @@ impl App {
         let table = Arc::new(Table::new(Waiting::new(descriptors::places())));
         let outbox = Arc::new(Notify::new());
         let renders = Arc::new(Notify::new());
+        let routes = Arc::new(Notify::new());
         let (tell_events, events) = watch::channel(0);
         let on_commit = {
-            let (table, outbox, renders) = (table.clone(), outbox.clone(), renders.clone());
+            let (table, outbox) = (table.clone(), outbox.clone());
+            let (renders, routes) = (renders.clone(), routes.clone());
             move |changes: &Changes| {
                 table.apply(changes, clock::now());
                 if changes.outbox {
@@ -70,6 +74,9 @@ impl App {
                 }
                 if changes.renders {
                     renders.notify_one();
+                }
+                if changes.routes {
+                    routes.notify_one();
                 }
                 if changes.events {
                     tell_events.send_modify(|commits| *commits += 1);
@@ -88,6 +95,7 @@ impl App {
             table,
             outbox,
             renders,
+            routes,
             sessions,
             events,
             stopping,

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use muster_vocab::limit;
 use muster_vocab::nearest::nearest;
 
 /// What `muster server` takes. Every flag has an environment variable and a key of the same name in the file.
@@ -15,7 +16,8 @@ pub struct Flags {
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, env = "MUSTER_LISTEN", value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// A TOML file with any of these keys: data, listen, log, log_format, trusted_proxies
+    /// A TOML file with any of these keys: data, listen, log, log_format, trusted_proxies,
+    /// delta_memory_mib
     #[arg(long, env = "MUSTER_CONFIG_FILE", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What to log: error, warn, info, debug, or per module as in info,muster_server=debug [default: info]
@@ -28,6 +30,9 @@ pub struct Flags {
     /// [default: none]
     #[arg(long, env = "MUSTER_TRUSTED_PROXIES", value_name = "IP,…", value_delimiter = ',')]
     pub trusted_proxies: Option<Vec<IpAddr>>,
+    /// Memory in MiB that making a delta may take, beside the server's own; 0 makes none [default: 1024]
+    #[arg(long, env = "MUSTER_DELTA_MEMORY_MIB", value_name = "MIB")]
+    pub delta_memory_mib: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -44,6 +49,8 @@ pub struct Config {
     pub log: String,
     pub log_format: LogFormat,
     pub trusted_proxies: Vec<IpAddr>,
+    /// What making a delta may take. 0: none is made.
+    pub delta_memory_bytes: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +73,8 @@ pub enum ConfigError {
     BadValue { path: PathBuf, key: &'static str, problem: String },
 }
 
-const KEYS: [&str; 5] = ["data", "listen", "log", "log_format", "trusted_proxies"];
+const KEYS: [&str; 6] = ["data", "listen", "log", "log_format", "trusted_proxies", "delta_memory_mib"];
+const MIB: u64 = 1024 * 1024;
 
 impl Config {
     /// Flags and environment win over the file, the file over the defaults.
@@ -81,6 +89,10 @@ impl Config {
             log: flags.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: flags.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             trusted_proxies: flags.trusted_proxies.or(file.trusted_proxies).unwrap_or_default(),
+            delta_memory_bytes: flags
+                .delta_memory_mib
+                .or(file.delta_memory_mib)
+                .map_or(limit::DELTA_MEMORY_BYTES, |mib| u64::from(mib) * MIB),
         })
     }
 }
@@ -117,6 +129,11 @@ fn parse(path: &Path, text: &str) -> Result<Flags, ConfigError> {
                 let problem = || bad("trusted_proxies", "is a list of addresses such as [\"10.0.0.1\"]".into());
                 flags.trusted_proxies = Some(parsed.ok_or_else(problem)?);
             }
+            "delta_memory_mib" => {
+                let problem = || bad("delta_memory_mib", "is a number of MiB such as 512; 0 makes no deltas".into());
+                let mib = value.as_integer().and_then(|mib| u32::try_from(mib).ok());
+                flags.delta_memory_mib = Some(mib.ok_or_else(problem)?);
+            }
             other => {
                 let hint = nearest(other, KEYS).map_or_else(
                     || format!("; the keys are {}", KEYS.join(", ")),
@@ -141,7 +158,9 @@ mod tests {
 
     #[test]
     fn values_are_checked() {
-        for text in ["listen = \"nowhere\"", "log_format = \"xml\"", "trusted_proxies = [1]", "data ="] {
+        for text in
+            ["listen = \"nowhere\"", "log_format = \"xml\"", "trusted_proxies = [1]", "delta_memory_mib = -1", "data ="]
+        {
             assert!(parse(Path::new("muster.toml"), text).is_err(), "{text} was taken");
         }
         let flags = parse(Path::new("x"), "listen = \"0.0.0.0:80\"\ntrusted_proxies = [\"10.0.0.1\"]").unwrap();

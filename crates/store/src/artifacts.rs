@@ -92,7 +92,9 @@ impl View<'_> {
     /// Does any project still have these bytes?
     pub fn blob_is_used(&self, digest: Sha256) -> Result<bool, StoreError> {
         self.conn
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM artifact WHERE digest = ?1)")
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM artifact WHERE digest = ?1) OR EXISTS (SELECT 1 FROM route WHERE made = ?1)",
+            )
             .and_then(|mut it| it.query_row([digest.0], |row| row.get(0)))
             .doing("whether bytes are used")
     }
@@ -147,7 +149,14 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Together with the ways that lead to it or start from it.
     pub fn delete_artifact(&mut self, project: ProjectId, digest: Sha256) -> Result<(), StoreError> {
+        self.conn
+            .execute(
+                "DELETE FROM route WHERE project_id = ?1 AND (digest = ?2 OR from_digest = ?2)",
+                (project.0, digest.0),
+            )
+            .doing("ways to an artifact")?;
         self.conn
             .execute("DELETE FROM artifact WHERE project_id = ?1 AND digest = ?2", (project.0, digest.0))
             .doing("deleting an artifact")?;

@@ -33,8 +33,12 @@ const READ_CHUNK_BYTES: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub struct Blobs {
     objects: Arc<LocalFileSystem>,
+    root: PathBuf,
     staging: PathBuf,
 }
+
+/// What the server makes by itself is written here, one at a time; the next one overwrites what a crash left.
+const MADE: &str = "made";
 
 /// All digests that DDI clients ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +55,7 @@ impl Blobs {
         let staging = root.join("staging");
         std::fs::create_dir_all(&staging).doing("making the folder for artifacts")?;
         let objects = LocalFileSystem::new_with_prefix(&root).map_err(blob("opening the folder for artifacts"))?;
-        Ok(Self { objects: Arc::new(objects.with_fsync(true)), staging })
+        Ok(Self { objects: Arc::new(objects.with_fsync(true)), root, staging })
     }
 
     /// Bytes of an upload that are stored durably.
@@ -72,9 +76,31 @@ impl Blobs {
         Ok(Staged { file, size: offset, unsynced: 0 })
     }
 
+    /// Where a stored artifact lies, for programs that read it as a file.
+    #[must_use]
+    pub fn file(&self, digest: Sha256) -> PathBuf {
+        self.root.join(place(digest).as_ref())
+    }
+
+    /// Where the server writes what it makes by itself.
+    #[must_use]
+    pub fn made_file(&self) -> PathBuf {
+        self.root.join(MADE)
+    }
+
+    /// Gives what was made its final name.
+    pub async fn keep_made(&self, digest: Sha256) -> Result<(), StoreError> {
+        self.objects.rename(&Path::from(MADE), &place(digest)).await.map_err(blob("storing what was made"))
+    }
+
     /// Reads an upload through once and names its digests. Takes a second per half gigabyte: run it off the event loop.
     pub fn digest_staged(&self, upload: &str) -> Result<Digests, StoreError> {
-        let mut file = std::fs::File::open(self.staged(upload)).doing("opening an upload")?;
+        Self::digest_file(&self.staged(upload))
+    }
+
+    /// The same of any file.
+    pub fn digest_file(path: &FilePath) -> Result<Digests, StoreError> {
+        let mut file = std::fs::File::open(path).doing("opening an upload")?;
         let (mut sha256, mut sha1, mut md5) = (sha2::Sha256::new(), Sha1::new(), Md5::new());
         let mut chunk = vec![0; HASH_CHUNK_BYTES];
         let mut size = 0;

@@ -49,6 +49,7 @@ impl Tx<'_> {
                 (project.0, &channel.name, channel.release.0, channel.updated_at.0, &channel.updated_by),
             )
             .doing("a channel")?;
+        self.own.routes = true;
         Ok(())
     }
 

@@ -22,6 +22,7 @@ pub mod projects;
 pub mod queue;
 pub mod releases;
 pub mod rollouts;
+pub mod routes;
 #[cfg(test)]
 mod sample;
 mod select;

@@ -243,6 +243,7 @@ impl Tx<'_> {
                 (project.0, id.0, state_name(state), published_at.map(|at| at.0)),
             )
             .doing("a release's state")?;
+        self.own.routes = true;
         Ok(())
     }
 

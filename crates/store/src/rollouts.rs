@@ -133,6 +133,7 @@ impl Tx<'_> {
         if added == 0 {
             return Err(StoreError::Exists { kind: "rollout", name: rollout.name.clone() });
         }
+        self.own.routes = true;
         Ok(RolloutId(self.conn.last_insert_rowid()))
     }
 

@@ -49,6 +49,7 @@ pub struct Touched {
     pub(crate) tokens: bool,
     pub(crate) outbox: bool,
     pub(crate) renders: bool,
+    pub(crate) routes: bool,
     pub(crate) events: bool,
 }
 
@@ -63,6 +64,8 @@ pub struct Changes {
     pub outbox: bool,
     /// Devices are to be rendered again.
     pub renders: bool,
+    /// Releases are wanted that were not before.
+    pub routes: bool,
     pub events: bool,
 }
 
@@ -123,6 +126,7 @@ impl Touched {
         self.tokens |= other.tokens;
         self.outbox |= other.outbox;
         self.renders |= other.renders;
+        self.routes |= other.routes;
         self.events |= other.events;
     }
 }

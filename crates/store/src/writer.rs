@@ -208,6 +208,7 @@ fn changes(view: &View<'_>, touched: Touched) -> Result<Changes, StoreError> {
         tokens: touched.tokens,
         outbox: touched.outbox,
         renders: touched.renders,
+        routes: touched.routes,
         events: touched.events,
     })
 }

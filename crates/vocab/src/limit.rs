@@ -50,6 +50,17 @@ pub const UPLOAD_SYNC_BYTES: u64 = 8 * 1024 * 1024;
 pub const UPLOAD_ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// An artifact no release refers to is kept this long, so that a release can still be made from it.
 pub const ARTIFACT_UNREFERENCED_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Versions from which deltas to one release are made: those that most devices run. What few devices run is fetched whole.
+pub const DELTA_SOURCES_MAX: usize = 8;
+/// A published release that is in no channel and no rollout yet is prepared for this long.
+pub const DELTA_RELEASE_NEW: Duration = Duration::from_secs(24 * 3600);
+/// Releases that deltas are made to at the same time, the newest first.
+pub const DELTA_RELEASES_MAX: u32 = 200;
+/// Making one delta is given up after this: 8 GiB take about half of it on one core.
+pub const DELTA_TIME_MAX: Duration = Duration::from_secs(2 * 3600);
+/// What making deltas may take of the server's memory unless it is told otherwise. 0 makes none.
+pub const DELTA_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// File names of artifacts as devices see them.
 pub const FILE_NAME_CHARS_MAX: usize = 128;
 /// Components of one release, and artifacts of one component.

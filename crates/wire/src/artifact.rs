@@ -18,6 +18,37 @@ pub struct Artifact {
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     pub created_by: String,
+    /// Ways to it beside its own bytes, made by the server for Muster's own agents. Only in the answer about one
+    /// artifact.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<ArtifactRoute>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ArtifactRoute {
+    /// The version that a delta starts from; absent: the whole, compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub from: Option<Sha256>,
+    pub state: RouteState,
+    /// Bytes over the air, once made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Why making it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    pub made_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteState {
+    Made,
+    /// It would have spared devices nothing.
+    NotSmaller,
+    /// It is tried again when the server starts.
+    Failed,
 }
 
 /// Begins an upload. If the bytes are stored already, the answer is the artifact at once.

@@ -1,14 +1,18 @@
-//! How does a delta become the new artifact? Streamed from the slot that runs straight into the one that doesn't.
+//! How does a delta, or the compressed whole, become the new artifact? Streamed, from the slot that runs straight into
+//! the one that doesn't.
 //!
-//! Nothing is kept twice: bytes of the delta are applied as they arrive, and a power cut costs what came since the last
-//! boundary between two segments. The header is compared with the order before a byte is written.
+//! Nothing is kept twice: what arrives is applied at once, and a power cut costs what came since the last boundary
+//! between two segments or records. The header is compared with the order before a byte is written.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use muster_delta::{Applier, ApplyError, Checkpoint, HEADER_BYTES, Header, ReadAt};
+use muster_delta::whole::{self, Expander, WholeError};
+use muster_delta::{Applier, ApplyError, HEADER_BYTES, Header, Out, ReadAt};
 use muster_vocab::Sha256;
-use muster_wire::agent::Route;
+use muster_wire::agent::{Form, Route};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::fetch::{Errand, clear, make_durable};
 use super::{Agent, Wait};
@@ -18,14 +22,59 @@ use crate::machine::Input;
 use crate::state::Fetching;
 use crate::world::{NetError, World};
 
-/// A delta that is being applied; lost with the power, and taken up again at its checkpoint.
+/// What is being applied; lost with the power, and taken up again at its checkpoint.
 pub(super) struct Applying {
     of: (usize, usize),
     route: usize,
-    applier: Applier,
-    /// Bytes of the delta that were fed, and of the artifact that were written.
+    decoder: Decoder,
+    /// Bytes that were fed, and bytes of the artifact that were written.
     fed: u64,
     written: u64,
+}
+
+enum Decoder {
+    /// And where the bytes lie that it starts from.
+    Delta(Box<Applier>, PathBuf),
+    Compressed(Box<Expander>),
+}
+
+/// What is durable: feed from here, write from here, and what the decoder has to know for that.
+struct Resting {
+    fed: u64,
+    written: u64,
+    decoder: Value,
+}
+
+impl Decoder {
+    fn feed(&mut self, disk: &dyn Disk, bytes: &[u8], out: &mut Out<'_>) -> Result<(), Stopped> {
+        match self {
+            Self::Delta(applier, base) => Ok(applier.feed(bytes, &OnDisk { disk, path: base.as_path() }, out)?),
+            Self::Compressed(expander) => Ok(expander.feed(bytes, out)?),
+        }
+    }
+
+    fn resting(&self) -> Option<Resting> {
+        let resting = |fed, written, decoder: Result<Value, serde_json::Error>| {
+            Some(Resting { fed, written, decoder: decoder.ok()? })
+        };
+        match self {
+            Self::Delta(applier, _) => {
+                let at = applier.checkpoint()?;
+                resting(at.delta_offset, at.new_offset, serde_json::to_value(at))
+            }
+            Self::Compressed(expander) => {
+                let at = expander.checkpoint()?;
+                resting(at.packed_offset, at.new_offset, serde_json::to_value(at))
+            }
+        }
+    }
+
+    fn finish(self) -> Result<(), Stopped> {
+        match self {
+            Self::Delta(applier, _) => applier.finish().map(|_| ()).map_err(Stopped::from),
+            Self::Compressed(expander) => expander.finish().map(|_| ()).map_err(Stopped::from),
+        }
+    }
 }
 
 /// Something on the device's disk that deltas read.
@@ -42,28 +91,43 @@ impl ReadAt for OnDisk<'_> {
 
 /// Why a piece was not applied.
 enum Stopped {
-    /// The delta is not what it should be.
+    /// It is not what it should be.
     Wrong(String),
     Disk(io::Error),
     Net(NetError),
 }
 
+impl From<ApplyError> for Stopped {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Write(failed) | ApplyError::ReadOld(failed) | ApplyError::ReadNew(failed) => Self::Disk(failed),
+            wrong => Self::Wrong(wrong.to_string()),
+        }
+    }
+}
+
+impl From<WholeError> for Stopped {
+    fn from(error: WholeError) -> Self {
+        match error {
+            WholeError::Write(failed) | WholeError::ReadNew(failed) => Self::Disk(failed),
+            wrong => Self::Wrong(wrong.to_string()),
+        }
+    }
+}
+
 impl Agent {
-    pub(super) fn fetch_delta(
+    /// By a delta or the compressed whole.
+    pub(super) fn fetch_decoded(
         &mut self,
         world: &dyn World,
         errand: Errand,
         route: &Route,
-        from: Sha256,
     ) -> Result<Wait, KeepError> {
-        let Some(base) = self.base(&errand, from) else {
-            return self.come_out_wrong(world, errand, "the delta starts from bytes that this device doesn't have");
-        };
         let applying = match self.applying.take() {
             Some(applying) if applying.of == errand.of && applying.route == errand.fetching.route => Ok(applying),
-            Some(_) | None => begin(world, &errand, route, from),
+            Some(_) | None => self.begin(world, &errand, route),
         };
-        let fed = applying.and_then(|applying| self.feed(world, &errand, (route, &base), applying));
+        let fed = applying.and_then(|applying| self.feed(world, &errand, route, applying));
         match fed {
             Ok((applying, bytes)) => {
                 let fetching = progress(&errand.fetching, &applying);
@@ -73,8 +137,8 @@ impl Agent {
                     self.apply(world, Input::Fetched { part: errand.of.0, artifact: errand.of.1, fetching })?;
                     return Ok(self.pace(world, bytes));
                 }
-                if let Err(wrong) = applying.applier.finish() {
-                    return self.come_out_wrong(world, errand, &wrong.to_string());
+                if let Err(Stopped::Wrong(why)) = applying.decoder.finish() {
+                    return self.come_out_wrong(world, errand, &why);
                 }
                 let (size, tries) = (errand.artifact.size, errand.fetching.tries);
                 let done = Fetching {
@@ -92,14 +156,14 @@ impl Agent {
                 self.refuse(world, format!("writing {}: {failed}", errand.artifact.file_name))
             }
             Err(Stopped::Net(NetError::Refused { status: 400 | 404 | 410 | 416, detail })) => {
-                self.come_out_wrong(world, errand, &format!("the server doesn't give the delta: {detail}"))
+                self.come_out_wrong(world, errand, &format!("the server doesn't give it: {detail}"))
             }
             Err(Stopped::Net(failed)) => Ok(self.unanswered(world, &failed)),
         }
     }
 
     /// Where the bytes lie that the delta starts from, if they run on this device.
-    fn base(&self, errand: &Errand, from: Sha256) -> Option<std::path::PathBuf> {
+    fn base(&self, errand: &Errand, from: Sha256) -> Option<PathBuf> {
         let update = self.state.update.as_ref()?;
         let installed = self.state.installed.get(&update.component(errand.of.0).name)?;
         (installed.digests.get(errand.of.1) == Some(&from)).then(|| errand.place.base.clone()).flatten()
@@ -110,17 +174,16 @@ impl Agent {
         &self,
         world: &dyn World,
         errand: &Errand,
-        (route, base): (&Route, &Path),
+        route: &Route,
         mut applying: Applying,
     ) -> Result<(Applying, u64), Stopped> {
         let (disk, place) = (world.disk(), errand.place.path.as_path());
-        let old = OnDisk { disk, path: base };
         let wanted = self.settings().piece_bytes.min(route.size - applying.fed);
         let (start, written_before) = (applying.fed, applying.written);
         let mut stopped = None;
         let most = errand.artifact.size.min(errand.place.bytes_max);
         let fetched = world.net().fetch(&route.path, (start, wanted), &mut |bytes| {
-            let Applying { applier, written, fed, .. } = &mut applying;
+            let Applying { decoder, written, fed, .. } = &mut applying;
             let mut write = |new: &[u8]| {
                 if *written + new.len() as u64 > most {
                     return Err(io::Error::other("it goes past the end"));
@@ -129,19 +192,15 @@ impl Agent {
                 *written += new.len() as u64;
                 Ok(())
             };
-            if let Err(failed) = applier.feed(bytes, &old, &mut write) {
+            if let Err(failed) = decoder.feed(disk, bytes, &mut write) {
                 stopped = Some(failed);
                 return Err(io::Error::other("stopped"));
             }
             *fed += bytes.len() as u64;
             Ok(())
         });
-        match stopped {
-            Some(ApplyError::Write(failed) | ApplyError::ReadOld(failed) | ApplyError::ReadNew(failed)) => {
-                return Err(Stopped::Disk(failed));
-            }
-            Some(wrong) => return Err(Stopped::Wrong(wrong.to_string())),
-            None => {}
+        if let Some(stopped) = stopped {
+            return Err(stopped);
         }
         let bytes = applying.fed - start;
         if bytes == 0 {
@@ -153,37 +212,68 @@ impl Agent {
         }
         Ok((applying, bytes))
     }
+
+    /// At the start, or at the last checkpoint.
+    fn begin(&self, world: &dyn World, errand: &Errand, route: &Route) -> Result<Applying, Stopped> {
+        let Errand { of, artifact, place, fetching } = errand;
+        let kept = OnDisk { disk: world.disk(), path: &place.path };
+        let about_others = || Stopped::Wrong("it is about other bytes than the order".into());
+        let decoder = match route.form {
+            Form::Delta { from } => {
+                let missing = || Stopped::Wrong("the delta starts from bytes that this device doesn't have".into());
+                let base = self.base(errand, from).ok_or_else(missing)?;
+                let applier = match checkpoint(fetching) {
+                    Some(checkpoint) => Applier::resume(&checkpoint, &kept)?,
+                    None => {
+                        let head = Header::read(&head::<HEADER_BYTES>(world, route)?).map_err(wrong)?;
+                        let (bytes, new, old) = (head.new_bytes, head.new_digest, head.old_digest);
+                        if (bytes, new, old) != (artifact.size, artifact.digest, from) {
+                            return Err(about_others());
+                        }
+                        Applier::new()
+                    }
+                };
+                Decoder::Delta(Box::new(applier), base)
+            }
+            Form::Compressed => Decoder::Compressed(Box::new(match checkpoint(fetching) {
+                Some(checkpoint) => Expander::resume(&checkpoint, &kept)?,
+                None => {
+                    let head = whole::Header::read(&head::<{ whole::HEADER_BYTES }>(world, route)?)?;
+                    if (head.new_bytes, head.new_digest) != (artifact.size, artifact.digest) {
+                        return Err(about_others());
+                    }
+                    Expander::new()?
+                }
+            })),
+            Form::Whole => return Err(Stopped::Wrong("the whole as it is needs no decoder".into())),
+        };
+        let resting = decoder.resting();
+        if resting.is_none() {
+            clear(world, place).map_err(Stopped::Disk)?;
+        }
+        let (fed, written) = resting.map_or((0, 0), |at| (at.fed, at.written));
+        Ok(Applying { of: *of, route: fetching.route, decoder, fed, written })
+    }
 }
 
-/// At the start, or at the last checkpoint.
-fn begin(world: &dyn World, errand: &Errand, route: &Route, from: Sha256) -> Result<Applying, Stopped> {
-    let Errand { of, artifact, place, fetching } = errand;
-    let disk = world.disk();
-    let checkpoint: Option<Checkpoint> =
-        fetching.decoder.as_ref().and_then(|decoder| serde_json::from_value(decoder.clone()).ok());
-    if let Some(checkpoint) = checkpoint {
-        let written = OnDisk { disk, path: &place.path };
-        let applier = Applier::resume(&checkpoint, &written).map_err(|wrong| Stopped::Wrong(wrong.to_string()))?;
-        let (fed, written) = (checkpoint.delta_offset, checkpoint.new_offset);
-        return Ok(Applying { of: *of, route: fetching.route, applier, fed, written });
-    }
-    let header = header(world, route)?;
-    if header.new_bytes != artifact.size || header.new_digest != artifact.digest || header.old_digest != from {
-        return Err(Stopped::Wrong("the delta is about other bytes than the order".into()));
-    }
-    clear(world, place).map_err(Stopped::Disk)?;
-    Ok(Applying { of: *of, route: fetching.route, applier: Applier::new(), fed: 0, written: 0 })
+fn checkpoint<T: DeserializeOwned>(fetching: &Fetching) -> Option<T> {
+    fetching.decoder.as_ref().and_then(|decoder| serde_json::from_value(decoder.clone()).ok())
 }
 
-fn header(world: &dyn World, route: &Route) -> Result<Header, Stopped> {
-    let mut bytes = Vec::with_capacity(HEADER_BYTES);
-    let taken = world.net().fetch(&route.path, (0, HEADER_BYTES as u64), &mut |part| {
-        bytes.extend_from_slice(&part[..part.len().min(HEADER_BYTES - bytes.len())]);
+fn wrong(why: impl std::fmt::Display) -> Stopped {
+    Stopped::Wrong(why.to_string())
+}
+
+/// The first bytes alone.
+fn head<const BYTES: usize>(world: &dyn World, route: &Route) -> Result<[u8; BYTES], Stopped> {
+    let mut bytes = Vec::with_capacity(BYTES);
+    let taken = world.net().fetch(&route.path, (0, BYTES as u64), &mut |part| {
+        bytes.extend_from_slice(&part[..part.len().min(BYTES - bytes.len())]);
         Ok(())
     });
-    match <&[u8; HEADER_BYTES]>::try_from(bytes.as_slice()) {
-        Ok(whole) => Header::read(whole).map_err(|wrong| Stopped::Wrong(wrong.to_string())),
-        Err(_) if route.size < HEADER_BYTES as u64 => Err(Stopped::Wrong("the delta has no header".into())),
+    match <[u8; BYTES]>::try_from(bytes) {
+        Ok(whole) => Ok(whole),
+        Err(_) if route.size < BYTES as u64 => Err(Stopped::Wrong("it has no header".into())),
         Err(_) => {
             let cut = || NetError::Unreachable("the connection broke".into());
             Err(Stopped::Net(taken.err().unwrap_or_else(cut)))
@@ -193,9 +283,8 @@ fn header(world: &dyn World, route: &Route) -> Result<Header, Stopped> {
 
 /// What is durable of it.
 fn progress(before: &Fetching, applying: &Applying) -> Fetching {
-    let checkpoint = applying.applier.checkpoint();
-    let decoder = checkpoint.and_then(|checkpoint| serde_json::to_value(checkpoint).ok());
-    let fetched = checkpoint.map_or(0, |checkpoint| checkpoint.delta_offset);
-    let written = checkpoint.map_or(0, |checkpoint| checkpoint.new_offset);
-    Fetching { route: before.route, tries: before.tries, fetched, written, is_verified: false, decoder }
+    let none = Resting { fed: 0, written: 0, decoder: Value::Null };
+    let Resting { fed, written, decoder } = applying.decoder.resting().unwrap_or(none);
+    let decoder = Some(decoder).filter(|decoder| !decoder.is_null());
+    Fetching { route: before.route, tries: before.tries, fetched: fed, written, is_verified: false, decoder }
 }

@@ -61,9 +61,7 @@ impl Agent {
         };
         match route.form {
             Form::Whole => self.fetch_whole(world, errand, &route),
-            Form::Delta { from } => self.fetch_delta(world, errand, &route, from),
-            // The server offers none yet.
-            Form::Compressed => self.come_out_wrong(world, errand, "compressed wholes aren't known here"),
+            Form::Delta { .. } | Form::Compressed => self.fetch_decoded(world, errand, &route),
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod artifact;
 pub mod configuration;
+pub mod delta;
 pub mod device;
 pub mod join_token;
 pub mod kind;

@@ -87,6 +87,10 @@ pub fn take(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, batch: Batch) -
         through = report.sequence;
         take_one(tx, now, (project, device), report)?;
     }
+    if known.is_none() {
+        // The first of its kind, maybe: there were no deltas to make before.
+        tx.touch_routes();
+    }
     if known.is_none_or(|known| known.name != queue || known.through != through) {
         tx.save_device_queue(project, device, &Queue { name: queue, through })?;
     }

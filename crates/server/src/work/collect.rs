@@ -20,6 +20,7 @@ pub async fn collect(app: &App) {
         rows(app, now).await,
         uploads(app, now).await,
         artifacts(app, now).await,
+        routes(app, now).await,
         blobs(app).await,
         recordings(app).await,
     ];
@@ -64,6 +65,15 @@ async fn artifacts(app: &App, now: Timestamp) -> Result<(), StoreError> {
         info!(artifact = %digest, "removed the artifact {digest}, which no release uses");
     }
     Ok(())
+}
+
+/// Deltas to what no device will be brought to any more.
+async fn routes(app: &App, now: Timestamp) -> Result<(), StoreError> {
+    let unwanted = app.read(move |view| view.unwanted_routes(now)).await?;
+    if unwanted.is_empty() {
+        return Ok(());
+    }
+    app.write(move |tx| unwanted.iter().try_for_each(|(project, digest)| tx.delete_routes_to(*project, *digest))).await
 }
 
 /// Bytes whose last artifact is gone.

@@ -4,6 +4,7 @@ pub mod collect;
 pub mod intervals;
 pub mod join;
 pub mod outbox;
+pub mod routes;
 pub mod seen;
 pub mod time;
 pub mod twins;
@@ -26,6 +27,8 @@ const JOIN_INTERVAL: Duration = Duration::from_secs(10);
 const INTERVALS_INTERVAL: Duration = Duration::from_secs(10);
 /// How often what nobody needs is collected.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(300);
+/// Deltas from what devices run now are looked for, even if no release was published.
+const ROUTES_INTERVAL: Duration = Duration::from_secs(600);
 /// The outbox is looked at even if nobody called, in case a batch failed.
 const OUTBOX_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,7 @@ pub struct Workers(JoinSet<()>);
 pub fn start(app: &Arc<App>) -> Workers {
     let mut set = JoinSet::new();
     set.spawn(outbox::run(app.clone(), OUTBOX_INTERVAL));
+    set.spawn(routes::run(app.clone(), ROUTES_INTERVAL));
     set.spawn(twins::run(app.clone(), OUTBOX_INTERVAL));
     set.spawn(twins::outlive_sessions(app.clone()));
     set.spawn(every(app.clone(), TWIN_INTERVAL, async |app| twins::pass_time(app).await));

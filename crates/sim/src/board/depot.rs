@@ -32,23 +32,30 @@ pub struct Order {
     pub downgrade: bool,
     /// What the offer says differs from what is there.
     pub lies_about_digest: bool,
-    /// Of the system's image.
-    pub delta: Option<Delta>,
+    /// To the system's image, beside its own bytes.
+    pub shortcut: Option<Shortcut>,
 }
 
-/// A way to the system's image from another one.
+/// A delta from another image, or the compressed image.
 #[derive(Debug, Clone)]
-pub struct Delta {
-    pub from: Sha256,
+pub struct Shortcut {
+    pub form: wire::Form,
     pub bytes: Arc<Vec<u8>>,
 }
 
-impl Delta {
+impl Shortcut {
     #[must_use]
-    pub fn new(old: &Image, new: &Image) -> Self {
+    pub fn delta(old: &Image, new: &Image) -> Self {
         let mut bytes = Vec::new();
         muster_delta::make(&old.bytes, &new.bytes, &mut bytes).expect("memory takes what is written");
-        Self { from: old.digest, bytes: Arc::new(bytes) }
+        Self { form: wire::Form::Delta { from: old.digest }, bytes: Arc::new(bytes) }
+    }
+
+    #[must_use]
+    pub fn compressed(new: &Image) -> Self {
+        let mut bytes = Vec::new();
+        muster_delta::whole::compress(&new.bytes, &mut bytes).expect("memory takes what is written");
+        Self { form: wire::Form::Compressed, bytes: Arc::new(bytes) }
     }
 
     /// One bit of it is wrong.
@@ -274,16 +281,16 @@ impl Inner {
     }
 }
 
-/// A delta first, if there is one, and the whole at last.
+/// The shortcut first, if there is one, and the whole at last.
 fn routes(order: &Order, name: &str, image: &Image) -> Vec<wire::Route> {
     let path = format!("/device/v1/artifacts/{}", image.digest.hex());
     let whole = wire::Route { path: path.clone(), size: image.bytes.len() as u64, form: wire::Form::Whole };
-    let delta = order.delta.as_ref().filter(|_| name == "os").map(|delta| wire::Route {
-        path: format!("{path}/from/{}", delta.from.hex()),
-        size: delta.bytes.len() as u64,
-        form: wire::Form::Delta { from: delta.from },
+    let shortcut = order.shortcut.as_ref().filter(|_| name == "os").map(|shortcut| wire::Route {
+        path: format!("{path}/shortcut"),
+        size: shortcut.bytes.len() as u64,
+        form: shortcut.form,
     });
-    delta.into_iter().chain([whole]).collect()
+    shortcut.into_iter().chain([whole]).collect()
 }
 
 /// The bytes behind one of the routes.
@@ -292,8 +299,10 @@ fn behind(order: &Order, path: &str) -> Option<Arc<Vec<u8>>> {
         let found = routes(order, name, image).into_iter().find(|route| route.path == path);
         match found.map(|route| route.form) {
             Some(wire::Form::Whole) => return Some(Arc::new(image.bytes.clone())),
-            Some(wire::Form::Delta { .. }) => return order.delta.as_ref().map(|delta| Arc::clone(&delta.bytes)),
-            Some(wire::Form::Compressed) | None => {}
+            Some(wire::Form::Delta { .. } | wire::Form::Compressed) => {
+                return order.shortcut.as_ref().map(|shortcut| Arc::clone(&shortcut.bytes));
+            }
+            None => {}
         }
     }
     None

@@ -68,6 +68,7 @@ impl Machine {
     /// Power comes, or the machine resets: firmware picks a slot, counts the try down, and starts it, again and again
     /// until a system is up.
     pub fn start(&self, disk: &VirtualDisk, known: &[Image]) -> Start {
+        self.0.lock().command_line.clear();
         for _ in 0..STARTS_MAX {
             let Ok(bytes) = disk::read(disk, Path::new(BOOT_FILE), 4096) else {
                 if disk::Disk::kind(disk, Path::new(BOOT_FILE)).is_err() {
@@ -78,9 +79,13 @@ impl Machine {
             let Some(memory) = Memory::parse(&String::from_utf8_lossy(&bytes)) else {
                 return Start::Bricked("the bootloader's memory can't be read".into());
             };
-            let (slot, after) = memory.start();
+            let (mut slot, after) = memory.start();
             if after != memory && disk::replace(disk, Path::new(BOOT_FILE), after.text().as_bytes()).is_err() {
-                return Start::Cut;
+                if disk.is_off() {
+                    return Start::Cut;
+                }
+                // A start that can't be counted could be repeated for ever, so it isn't made.
+                slot = memory.good;
             }
             self.0.lock().boots += 1;
             match in_slot(disk, slot, known) {

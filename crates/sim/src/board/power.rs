@@ -1,7 +1,7 @@
 //! Does a board survive a power cut at every single moment of an update?
 
 use super::case::{self, Case, Failure};
-use super::depot::{Delta, Order};
+use super::depot::{Order, Shortcut};
 use super::disk::Loss;
 use super::image::{Image, Nature};
 
@@ -36,6 +36,8 @@ pub enum Parts {
     System,
     /// The same by a delta from the version that runs.
     SystemByDelta,
+    /// The same, compressed on the way.
+    SystemCompressed,
     /// An app that the system needs, and then the system, with one commit point.
     SystemAndApp,
 }
@@ -76,8 +78,12 @@ fn an_update(parts: Parts, nature: Nature) -> Case {
     if parts == Parts::SystemAndApp {
         components.push(("app".into(), app));
     }
-    let delta = (parts == Parts::SystemByDelta).then(|| Delta::new(&images[0], &images[1]));
-    case.order(Order { version: "1.1".into(), components, downgrade: false, lies_about_digest: false, delta });
+    let shortcut = match parts {
+        Parts::SystemByDelta => Some(Shortcut::delta(&images[0], &images[1])),
+        Parts::SystemCompressed => Some(Shortcut::compressed(&images[1])),
+        Parts::System | Parts::SystemAndApp => None,
+    };
+    case.order(Order { version: "1.1".into(), components, downgrade: false, lies_about_digest: false, shortcut });
     case
 }
 
@@ -97,18 +103,25 @@ mod tests {
     fn an_update_survives_a_power_cut_at_every_boundary() {
         check(Parts::System, Nature::Good);
         check(Parts::SystemByDelta, Nature::Good);
+        check(Parts::SystemCompressed, Nature::Good);
         check(Parts::SystemAndApp, Nature::Good);
     }
 
     #[test]
-    fn a_delta_is_taken_instead_of_the_whole() {
-        let mut case = an_update(Parts::SystemByDelta, Nature::Good);
-        case.run();
-        assert!(case.failures.is_empty(), "{:#?}", case.failures);
-        assert_eq!(case.board.good_version().as_deref(), Some("1.1"));
+    fn a_delta_or_what_is_compressed_is_taken_instead_of_the_whole() {
+        let fetched = |parts| {
+            let mut case = an_update(parts, Nature::Good);
+            case.run();
+            assert!(case.failures.is_empty(), "{:#?}", case.failures);
+            assert_eq!(case.board.good_version().as_deref(), Some("1.1"));
+            case.depot.bytes_fetched()
+        };
+        let (whole, compressed) = (fetched(Parts::System), fetched(Parts::SystemCompressed));
+        assert_eq!(whole, 12_000);
         // The new image is 4,000 bytes longer, and a tenth of the rest is its own.
-        let fetched = case.depot.bytes_fetched();
-        assert!((1..8000).contains(&fetched), "{fetched} bytes were fetched for an image of 12000");
+        let by_delta = fetched(Parts::SystemByDelta);
+        assert!((1..8000).contains(&by_delta), "{by_delta} bytes were fetched for an image of 12000");
+        assert_ne!(compressed, whole);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use muster_vocab::Timestamp;
 
 use super::case::{self, Case};
-use super::depot::{Delta, Order};
+use super::depot::{Order, Shortcut};
 use super::device::{Board, Setup};
 use super::disk::{Cut, Loss};
 use super::image::{Image, Nature};
@@ -132,9 +132,9 @@ fn draw_orders(seed: u64, chance: &mut Chance) -> Vec<Order> {
         if with_app {
             components.push(("app".into(), Image::app(&format!("app-{version}"), seed)));
         }
-        let delta = draw_delta(&orders, &components[0].1, chance);
+        let shortcut = draw_shortcut(&orders, &components[0].1, chance);
         orders.push(Order {
-            delta,
+            shortcut,
             version,
             components,
             downgrade: older && ordered,
@@ -144,15 +144,18 @@ fn draw_orders(seed: u64, chance: &mut Chance) -> Vec<Order> {
     orders
 }
 
-/// From one of the versions before, which may not be the one that runs; some are spoilt.
-fn draw_delta(orders: &[Order], image: &Image, chance: &mut Chance) -> Option<Delta> {
+/// From one of the versions before, which may not be the one that runs, or compressed; some are spoilt.
+fn draw_shortcut(orders: &[Order], image: &Image, chance: &mut Chance) -> Option<Shortcut> {
     let olds: Vec<&Image> = orders.iter().filter_map(|order| order.component("os")).collect();
-    let old = olds.get(usize::try_from(chance.below(olds.len() as u64)).unwrap_or(0))?;
-    let mut delta = Delta::new(old, image);
+    let mut shortcut = match olds.get(usize::try_from(chance.below(olds.len() as u64)).unwrap_or(0)) {
+        Some(old) => Shortcut::delta(old, image),
+        None if chance.happens(0.5) => Shortcut::compressed(image),
+        None => return None,
+    };
     if chance.happens(0.2) {
-        delta.spoil(chance);
+        shortcut.spoil(chance);
     }
-    Some(delta)
+    Some(shortcut)
 }
 
 /// What goes wrong with a board, and when.

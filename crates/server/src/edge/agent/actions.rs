@@ -1,5 +1,6 @@
 //! `GET /device/v1/actions/{action}`: what shall the device install?
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -7,8 +8,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use muster_domain::action::{Action, ActionState};
 use muster_domain::standing::{Allowed, terms};
+use muster_store::routes::pairs;
 use muster_store::{StoreError, View};
-use muster_vocab::{ActionId, ProjectId};
+use muster_vocab::{ActionId, ProjectId, Sha256};
 use muster_wire::agent::{Artifact, Component, Deployment, Terms};
 
 use super::artifacts::routes_for;
@@ -73,13 +75,16 @@ fn nothing(id: &str) -> Refusal {
 /// With terms that allow nothing.
 fn deployment(view: &View<'_>, project: ProjectId, action: &Action) -> Result<Deployment, StoreError> {
     let release = view.release(project, action.release)?;
+    let runs = view.installed_release(project, action.device)?.map(|id| view.release(project, id)).transpose()?;
+    let before: BTreeMap<Sha256, Sha256> =
+        runs.as_ref().map(|runs| pairs(&release, runs).collect()).unwrap_or_default();
     let downgrade = action.rollback || view.rollout(project, action.rollout)?.spec.allow_downgrade;
     let mut components = Vec::with_capacity(release.components.len());
     for component in release.components {
         let mut artifacts = Vec::with_capacity(component.artifacts.len());
         for artifact in component.artifacts {
             let known = view.artifact(project, artifact.digest)?;
-            let routes = routes_for(&known);
+            let routes = routes_for(view, project, &known, before.get(&known.digest).copied())?;
             artifacts.push(Artifact { file_name: artifact.file_name, size: known.size, digest: known.digest, routes });
         }
         components.push(Component {

@@ -31,6 +31,8 @@ pub fn routes(app: &Arc<App>) -> Router {
         .route("/device/v1/orders", get(orders::orders))
         .route("/device/v1/actions/{action}", get(actions::fetch))
         .route("/device/v1/artifacts/{digest}", get(artifacts::download))
+        .route("/device/v1/artifacts/{digest}/compressed", get(artifacts::download_compressed))
+        .route("/device/v1/artifacts/{digest}/from/{from}", get(artifacts::download_delta))
         .route("/device/v1/reports", post(reports::take))
         .route("/device/v1", any(nothing))
         .route("/device/v1/", any(nothing))

@@ -54,8 +54,11 @@ pub(super) async fn get(
 ) -> Result<JsonBody<Artifact>, Refusal> {
     operator.may_read()?;
     let (project, digest) = (operator.project(), digest(&name)?);
-    let artifact = app.read::<_, StoreError>(move |view| view.artifact(project, digest)).await?;
-    Ok(JsonBody(show::artifact(artifact)))
+    let (artifact, routes) = app
+        .read::<_, StoreError>(move |view| Ok((view.artifact(project, digest)?, view.routes(project, digest)?)))
+        .await?;
+    let routes = routes.into_iter().map(show::artifact_route).collect();
+    Ok(JsonBody(Artifact { routes, ..show::artifact(artifact) }))
 }
 
 /// An artifact's bytes, whole or in part.

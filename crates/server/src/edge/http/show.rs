@@ -8,10 +8,12 @@ use muster_domain::{ActionState, DeviceState, Permission};
 use muster_store::artifacts::Artifact;
 use muster_store::audit::AuditRow;
 use muster_store::projects::Project;
+use muster_store::routes::{Outcome, Route};
 use muster_store::timeline::Entry;
 use muster_store::{StoreError, View, accounts, channels};
 use muster_vocab::ProjectId;
 use muster_wire as wire;
+use muster_wire::artifact::{ArtifactRoute, RouteState};
 
 use crate::table::Tenant;
 
@@ -127,7 +129,17 @@ pub(super) fn artifact(artifact: Artifact) -> wire::artifact::Artifact {
         md5: artifact.md5,
         created_at: artifact.created_at,
         created_by: artifact.created_by,
+        routes: Vec::new(),
     }
+}
+
+pub(super) fn artifact_route(route: Route) -> ArtifactRoute {
+    let (state, size, reason) = match route.outcome {
+        Outcome::Made(_, size) => (RouteState::Made, Some(size), None),
+        Outcome::NotSmaller => (RouteState::NotSmaller, None, None),
+        Outcome::Failed(why) => (RouteState::Failed, None, Some(why)),
+    };
+    ArtifactRoute { from: route.from, state, size, reason, made_at: route.made_at }
 }
 
 pub(super) fn release(release: Release) -> wire::release::Release {
