@@ -10,6 +10,7 @@ pub mod image;
 pub mod machine;
 pub mod operator;
 pub mod part;
+pub mod podman;
 pub mod rauc;
 pub mod raw;
 pub mod schemathesis;

@@ -60,9 +60,15 @@ const MKE2FS: Part = Part { program: "mke2fs", packages: &["e2fsprogs"], why: "t
 const GRUB: Part =
     Part { program: "grub-mkimage", packages: &["grub-common"], why: "test machines are started by GRUB" };
 const STRIP: Part = Part { program: "strip", packages: &["binutils"], why: "test machines hold no debug information" };
+const PODMAN: Part = Part { program: "podman", packages: &["podman"], why: "the agent starts containers with it" };
+const RUNC: Part = Part { program: "runc", packages: &["runc"], why: "podman runs containers by it" };
+const COMPOSE: Part =
+    Part { program: "podman-compose", packages: &["podman-compose"], why: "the agent brings Compose files up with it" };
+const BUSYBOX: Part =
+    Part { program: "busybox", packages: &["busybox-static"], why: "images of tests are made of nothing else" };
 const PYTHON: Part = Part { program: "python3", packages: &["python3"], why: "the API fuzzer runs on it" };
 
-const FOR_TESTS: [&Part; 15] = [
+const FOR_TESTS: [&Part; 19] = [
     &SWUPDATE,
     &CPIO,
     &OPENSSL,
@@ -78,6 +84,10 @@ const FOR_TESTS: [&Part; 15] = [
     &MKE2FS,
     &GRUB,
     &STRIP,
+    &PODMAN,
+    &RUNC,
+    &COMPOSE,
+    &BUSYBOX,
 ];
 
 const TIME: Part = Part { program: "time", packages: &["time"], why: "what programs use is measured with it" };

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::agent::incoming;
 use crate::boot::{Bootloader, grub::Grub, plain::Plain, systemd_boot::SystemdBoot, uboot};
 use crate::install::Installer;
+use crate::install::container::Container;
+use crate::install::container::runtime::Runtime;
 use crate::install::deb::Deb;
 use crate::install::hook::Hook;
 use crate::install::rauc::Rauc;
@@ -50,6 +52,8 @@ pub enum Component {
         #[serde(default = "reload_timeout_default")]
         reload_timeout_s: u64,
     },
+    /// Images with a Compose file, Quadlet files or units.
+    Container(ContainerConfig),
     /// One Debian package.
     Deb {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +67,29 @@ pub enum Component {
         #[serde(default = "install_timeout_default")]
         timeout_s: u64,
     },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerConfig {
+    /// Words that begin its commands, such as `podman` or `docker`.
+    #[serde(default = "engine_default")]
+    pub engine: Vec<String>,
+    /// If it isn't `docker compose` or `podman-compose`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compose: Vec<String>,
+    /// With `--user` for an engine without root.
+    #[serde(default = "systemctl_default")]
+    pub systemctl: Vec<String>,
+    #[serde(default = "quadlets_default")]
+    pub quadlets: PathBuf,
+    #[serde(default = "units_default")]
+    pub units: PathBuf,
+    /// Former versions that stay, with their images.
+    #[serde(default = "keep_default")]
+    pub keep: usize,
+    #[serde(default = "install_timeout_default")]
+    pub timeout_s: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,6 +144,22 @@ pub struct UbootCopy {
     pub offset: u64,
 }
 
+fn engine_default() -> Vec<String> {
+    vec!["podman".into()]
+}
+
+fn systemctl_default() -> Vec<String> {
+    vec!["systemctl".into()]
+}
+
+fn quadlets_default() -> PathBuf {
+    PathBuf::from("/etc/containers/systemd")
+}
+
+fn units_default() -> PathBuf {
+    PathBuf::from("/etc/systemd/system")
+}
+
 fn bus_default() -> PathBuf {
     PathBuf::from("/run/dbus/system_bus_socket")
 }
@@ -155,6 +198,7 @@ impl Component {
             Self::Rauc { socket, timeout_s, .. } => relative(&[socket]).or_else(|| no_time(*timeout_s)),
             Self::Swupdate(config) => config.problem(),
             Self::Tree { root, reload_timeout_s, .. } => relative(&[root]).or_else(|| no_time(*reload_timeout_s)),
+            Self::Container(config) => config.problem(),
             Self::Deb { root, timeout_s } => {
                 relative(root.as_slice().iter().collect::<Vec<_>>().as_slice()).or_else(|| no_time(*timeout_s))
             }
@@ -177,6 +221,7 @@ impl Component {
                 let reload_timeout = Duration::from_secs(reload_timeout_s);
                 Box::new(Tree { root, keep, bytes_max, keep_archive, reload, reload_timeout })
             }
+            Self::Container(config) => Box::new(config.build(name, own)),
             Self::Deb { root, timeout_s } => {
                 let timeout = Duration::from_secs(timeout_s);
                 Box::new(Deb { folder: own, root, timeout })
@@ -198,6 +243,30 @@ pub fn own_folder(folder: &Path, name: &str) -> PathBuf {
 /// No name has a `~`, so no two components share a folder.
 fn flat(name: &str) -> String {
     name.replace('/', "~")
+}
+
+impl ContainerConfig {
+    fn problem(&self) -> Option<String> {
+        if self.engine.is_empty() || self.systemctl.is_empty() {
+            return Some("`engine` and `systemctl` need a word at least, such as [\"podman\"]".into());
+        }
+        relative(&[&self.quadlets, &self.units]).or_else(|| no_time(self.timeout_s))
+    }
+
+    fn build(self, name: &str, folder: PathBuf) -> Container {
+        let is_docker = self.engine.first().is_some_and(|word| word.ends_with("docker"));
+        let compose = match self.compose {
+            said if !said.is_empty() => said,
+            _ if is_docker => self.engine.iter().cloned().chain(["compose".to_owned()]).collect(),
+            _ => vec!["podman-compose".to_owned()],
+        };
+        let timeout = Duration::from_secs(self.timeout_s);
+        let runtime = Runtime { engine: self.engine, compose, systemctl: self.systemctl, timeout };
+        // What Compose allows: small letters, digits, - and _.
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let project = format!("muster-{}", name.chars().map(plain).collect::<String>());
+        Container { folder, runtime, project, quadlets: self.quadlets, units: self.units, keep: self.keep }
+    }
 }
 
 impl SwupdateConfig {

@@ -21,7 +21,7 @@ fn the_documented_file_is_taken_and_names_every_key() {
     let config = Config::parse(&text).unwrap();
     assert_eq!(config.installers().len(), config.components.len());
     let kinds: Vec<&str> = config.installers().values().map(|installer| installer.name()).collect();
-    for kind in ["slots", "rauc", "swupdate", "tree", "hook"] {
+    for kind in ["slots", "rauc", "swupdate", "tree", "container", "hook"] {
         assert!(kinds.contains(&kind), "{kind} isn't shown");
     }
     // All keys that our own types write appear in the text too.

@@ -4,6 +4,7 @@
 //! Until `activate`, nothing that runs is touched. `revert` undoes whatever `activate` did, also half of it.
 
 mod cellar;
+pub mod container;
 mod dbus;
 pub mod deb;
 pub mod hook;
@@ -12,6 +13,7 @@ pub mod slots;
 pub mod swupdate;
 pub mod tree;
 pub mod unpack;
+mod versions;
 
 use std::path::PathBuf;
 

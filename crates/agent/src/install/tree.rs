@@ -1,12 +1,7 @@
 //! A folder of files: how is it replaced as a whole by another one, and how are former ones kept?
 //!
-//! ```text
-//! root/current -> versions/DIGEST      what runs; switched by renaming a link over it
-//! root/versions/DIGEST/…               whole, by the rename of DIGEST.partial once all in it is durable
-//! root/archives/DIGEST.tar.zst         what was fetched
-//! root/switched                        the link was about to be switched, and programs may have to be told
-//! root/history                         former versions, oldest first
-//! ```
+//! Versions lie beside one another, named after their artifact's digest; `root/archives/DIGEST.tar.zst` is what was
+//! fetched.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,20 +10,17 @@ use std::time::Duration;
 use muster_wire::agent::Artifact;
 
 use super::unpack::{Form, unpack};
+use super::versions::{NOTHING, Versions, before};
 use super::{InstallError, Installer, Job, Place, Running, Takes};
 use crate::disk::{self, Kind};
 use crate::state::Installed;
 use crate::world::{Run, World};
 
-/// A digest per line; more former versions than this are kept nowhere.
-const HISTORY_BYTES_MAX: usize = 64 * 1024;
 /// Lines of a failed reload that are told.
 const LINES_TOLD: usize = 10;
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Copied at once.
 const CHUNK_BYTES: usize = 128 * 1024;
-/// In the note of a job before which nothing was installed.
-const NOTHING: &str = "nothing";
 /// In a component's metadata: bytes of its unpacked files.
 const UNPACKED_BYTES: &str = "unpacked_bytes";
 
@@ -62,58 +54,14 @@ impl Tree {
             Form::Single => "",
         };
         Paths {
-            version: self.root.join("versions").join(&digest),
-            partial: self.root.join("versions").join(format!("{digest}.partial")),
+            version: self.versions().folder(&digest),
+            partial: self.versions().partial(&digest),
             archive: self.root.join("archives").join(format!("{digest}{ending}")),
         }
     }
 
-    fn current(&self) -> PathBuf {
-        self.root.join("current")
-    }
-
-    fn switched(&self) -> PathBuf {
-        self.root.join("switched")
-    }
-
-    /// The version that is linked.
-    fn linked(&self, world: &dyn World) -> Result<Option<String>, InstallError> {
-        let link = self.current();
-        let what = || InstallError::disk(format!("reading {}", link.display()));
-        match world.disk().kind(&link).map_err(what())? {
-            None => Ok(None),
-            Some(Kind::Link) => {
-                let target = world.disk().read_link(&link).map_err(what())?;
-                let name = target.strip_prefix("versions").ok().and_then(Path::to_str);
-                let name = name.filter(|name| !name.is_empty() && !name.contains('/'));
-                let foreign = || {
-                    let (link, target) = (link.display(), target.display());
-                    InstallError::Refused(format!("{link} leads to {target}, which is none of its versions"))
-                };
-                name.map(|name| Some(name.to_owned())).ok_or_else(foreign)
-            }
-            Some(Kind::File | Kind::Folder | Kind::Device) => {
-                Err(InstallError::Refused(format!("{} is no link: move it away first", link.display())))
-            }
-        }
-    }
-
-    /// Links a version, or none, so that at any moment the old or the new link is there.
-    fn link(&self, world: &dyn World, version: Option<&str>) -> Result<(), InstallError> {
-        let (link, disk) = (self.current(), world.disk());
-        let switching = || InstallError::disk(format!("switching {}", link.display()));
-        if self.linked(world)?.as_deref() != version {
-            let beside = disk::beside(&link);
-            match version {
-                Some(version) => {
-                    disk.remove(&beside).map_err(switching())?;
-                    disk.make_link(&Path::new("versions").join(version), &beside).map_err(switching())?;
-                    disk.rename(&beside, &link).map_err(switching())?;
-                }
-                None => disk.remove(&link).map_err(switching())?,
-            }
-        }
-        disk.sync_folder(&self.root).map_err(switching())
+    fn versions(&self) -> Versions<'_> {
+        Versions { root: &self.root }
     }
 
     fn run_reload(&self, world: &dyn World) -> Result<(), InstallError> {
@@ -165,58 +113,15 @@ impl Tree {
         disk.sync_folder(&paths.partial).map_err(copying())
     }
 
-    /// Former versions, oldest first.
-    fn history(&self, world: &dyn World) -> Result<Vec<String>, InstallError> {
-        let path = self.root.join("history");
-        let what = || InstallError::disk(format!("reading {}", path.display()));
-        if world.disk().kind(&path).map_err(what())?.is_none() {
-            return Ok(Vec::new());
-        }
-        let bytes = disk::read(world.disk(), &path, HISTORY_BYTES_MAX).map_err(what())?;
-        Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
-    }
-
     /// Removes everything but the version that runs and so many before it.
     fn prune(&self, world: &dyn World, job: Job<'_>) -> Result<(), InstallError> {
         let artifact = only_artifact(job)?;
         let new = artifact.digest.hex();
-        let mut history = self.history(world)?;
-        if job.note != NOTHING {
-            history.retain(|version| version != job.note);
-            history.push(job.note.to_owned());
-        }
-        history.retain(|version| *version != new);
-        history.drain(..history.len().saturating_sub(self.keep));
-        let path = self.root.join("history");
-        let text: String = history.iter().map(|version| format!("{version}\n")).collect();
-        disk::replace(world.disk(), &path, text.as_bytes())
-            .map_err(InstallError::disk(format!("writing {}", path.display())))?;
-        self.keep_only(world, "versions", &|name| name == new || history.iter().any(|version| version == name))?;
+        let stay = self.versions().remember(world, (&new, job), self.keep)?;
+        self.versions()
+            .keep_only(world, "versions", &|name| name == new || stay.iter().any(|version| version == name))?;
         let archive = self.paths(artifact).archive;
-        self.keep_only(world, "archives", &|name| self.keep_archive && archive.ends_with(name))
-    }
-
-    fn keep_only(&self, world: &dyn World, folder: &str, stays: &dyn Fn(&str) -> bool) -> Result<(), InstallError> {
-        let (disk, folder) = (world.disk(), self.root.join(folder));
-        let removing = || InstallError::disk(format!("removing old things in {}", folder.display()));
-        let names = disk.list(&folder).map_err(removing())?;
-        for name in names.iter().filter(|name| !stays(name)) {
-            let path = folder.join(name);
-            match disk.kind(&path).map_err(removing())? {
-                Some(Kind::Folder) => disk.remove_folder(&path).map_err(removing())?,
-                Some(Kind::File | Kind::Link | Kind::Device) | None => disk.remove(&path).map_err(removing())?,
-            }
-        }
-        if names.is_empty() {
-            return Ok(());
-        }
-        disk.sync_folder(&folder).map_err(removing())
-    }
-
-    fn forget_switch(&self, world: &dyn World) -> Result<(), InstallError> {
-        let what = || InstallError::disk("forgetting the switch");
-        world.disk().remove(&self.switched()).map_err(what())?;
-        world.disk().sync_folder(&self.root).map_err(what())
+        self.versions().keep_only(world, "archives", &|name| self.keep_archive && archive.ends_with(name))
     }
 }
 
@@ -253,7 +158,7 @@ impl Installer for Tree {
         if needed > free {
             return Err(InstallError::Refused(format!("it needs {needed} bytes, and {free} are free")));
         }
-        Ok(self.linked(world)?.unwrap_or_else(|| NOTHING.to_owned()))
+        Ok(self.versions().linked(world)?.unwrap_or_else(|| NOTHING.to_owned()))
     }
 
     fn place(&self, world: &dyn World, job: Job<'_>, _: usize) -> Result<Place, InstallError> {
@@ -275,7 +180,7 @@ impl Installer for Tree {
         let staging = || InstallError::disk(format!("unpacking {}", artifact.file_name));
         disk.remove_folder(&paths.partial).map_err(staging())?;
         let is_single = Form::of(&artifact.file_name) == Form::Single;
-        if self.linked(world)? == Some(artifact.digest.hex()) {
+        if self.versions().linked(world)? == Some(artifact.digest.hex()) {
             if is_single && disk.list(&paths.version).map_err(staging())? != [artifact.file_name.as_str()] {
                 let name = &artifact.file_name;
                 return Err(InstallError::Refused(format!("{name} is installed already under another name")));
@@ -305,68 +210,56 @@ impl Installer for Tree {
         if found != Some(Kind::Folder) {
             return Err(InstallError::Refused(format!("{} is gone since it was staged", version.display())));
         }
-        let switched = self.switched();
-        let before = Some(job.note).filter(|note| *note != NOTHING).unwrap_or_default();
-        disk::replace(world.disk(), &switched, format!("{new}\n{before}\n").as_bytes())
-            .map_err(InstallError::disk(format!("writing {}", switched.display())))?;
-        self.link(world, Some(&new))?;
+        self.versions().begin_switch(world, &new, before(job))?;
+        self.versions().link(world, Some(&new))?;
         self.run_reload(world)?;
         Ok(Takes::Effect)
     }
 
     fn running(&self, world: &dyn World, job: Job<'_>) -> Result<Running, InstallError> {
         let new = only_artifact(job)?.digest.hex();
-        Ok(if self.linked(world)? == Some(new) { Running::New } else { Running::Old })
+        Ok(if self.versions().linked(world)? == Some(new) { Running::New } else { Running::Old })
     }
 
     /// A switch that nobody remembers is undone. One to what is installed was committed, and only its mark is left.
     fn settle(&self, world: &dyn World, installed: Option<&Installed>) -> Result<Takes, InstallError> {
-        let switched = self.switched();
-        let what = || InstallError::disk(format!("reading {}", switched.display()));
-        if world.disk().kind(&switched).map_err(what())?.is_none() {
-            return Ok(Takes::Effect);
-        }
-        let text = disk::read(world.disk(), &switched, HISTORY_BYTES_MAX).map_err(what())?;
-        let text = String::from_utf8_lossy(&text);
-        let linked = self.linked(world)?;
+        let Some(before) = self.versions().switch_under_way(world)? else { return Ok(Takes::Effect) };
+        let linked = self.versions().linked(world)?;
         if installed.is_some_and(|now| now.digests.first().map(muster_vocab::Sha256::hex) == linked) {
-            return self.forget_switch(world).map(|()| Takes::Effect);
+            return self.versions().forget_switch(world).map(|()| Takes::Effect);
         }
-        let before = text.lines().nth(1).filter(|before| !before.is_empty());
         world.host().log(&format!("{} was switched without an update: going back", self.root.display()));
-        self.link(world, before)?;
+        self.versions().link(world, before.as_deref())?;
         self.run_reload(world)?;
-        self.forget_switch(world)?;
+        self.versions().forget_switch(world)?;
         Ok(Takes::Effect)
     }
 
     fn commit(&self, world: &dyn World, job: Job<'_>) -> Result<(), InstallError> {
         self.prune(world, job)?;
-        self.forget_switch(world)
+        self.versions().forget_switch(world)
     }
 
     /// Programs are told only if they may have seen the new version.
     fn revert(&self, world: &dyn World, job: Job<'_>) -> Result<Takes, InstallError> {
         let artifact = only_artifact(job)?;
         let new = artifact.digest.hex();
-        let before = Some(job.note).filter(|note| *note != NOTHING);
-        let switched = self.switched();
-        let kind = world.disk().kind(&switched).map_err(InstallError::disk("looking for the switch"))?;
-        if kind.is_some() {
-            self.link(world, before)?;
+        let before = before(job);
+        if self.versions().switch_under_way(world)?.is_some() {
+            self.versions().link(world, before)?;
             match self.run_reload(world) {
                 // Without a version there is nothing that it could start.
                 Err(error) if before.is_none() => world.host().log(&error.sentence()),
                 outcome => outcome?,
             }
-            self.forget_switch(world)?;
+            self.versions().forget_switch(world)?;
         }
         let paths = self.paths(artifact);
         let removing = || InstallError::disk("removing what was staged");
         world.disk().remove_folder(&paths.partial).map_err(removing())?;
         if before != Some(new.as_str()) {
             world.disk().remove(&paths.archive).map_err(removing())?;
-            if !self.history(world)?.contains(&new) {
+            if !self.versions().history(world)?.contains(&new) {
                 world.disk().remove_folder(&paths.version).map_err(removing())?;
             }
         }

@@ -1,0 +1,331 @@
+//! With an engine of a few lines of shell, which keeps in files what it has and what runs. Real podman is asked in the
+//! tests against real programs.
+
+use std::time::Duration;
+
+use muster_wire::agent::{Artifact, Component};
+
+use super::*;
+use crate::workbench::{Workbench, digest};
+
+/// Images are named by the digest of their archive; the archive's manifest says what they are called.
+const ENGINE: &str = r#"
+store=$(dirname "$0")/store
+mkdir -p "$store/images" "$store/names"
+file() { echo "$store/names/$(echo "$1" | tr '/:' '__')"; }
+case "$1" in
+  --version) echo engine 1 ;;
+  load)
+    name=$(tar -xOf "$3" manifest.json | sed 's/.*RepoTags":\["\([^"]*\)".*/\1/')
+    id=$(sha256sum "$3" | cut -c1-64)
+    touch "$store/images/$id"; echo "$id" > "$(file "$name")" ;;
+  image)
+    if [ -e "$store/images/$5" ]; then echo "sha256:$5"
+    elif [ -e "$(file "$5")" ] && [ -e "$store/images/$(cat "$(file "$5")")" ]; then echo "sha256:$(cat "$(file "$5")")"
+    else echo "no such image: $5"; exit 1; fi ;;
+  tag) [ -e "$store/images/$2" ] || { echo "no such image: $2"; exit 1; }; echo "$2" > "$(file "$3")" ;;
+  rmi) rm "$store/images/$2" ;;
+  ps) cat "$store/running" 2>/dev/null || true ;;
+esac
+"#;
+
+/// Runs the image that the first line `image:` names.
+const COMPOSE: &str = r#"
+store=$(dirname "$0")/store
+[ "$1" = version ] && exit 0
+name=$(sed -n 's/.*image: *//p' "$4")
+case "$5" in
+  config) grep -q services: "$4" || { echo "no services in $4"; exit 1; } ;;
+  up)
+    id=$(cat "$store/names/$(echo "$name" | tr '/:' '__')") || exit 1
+    if grep -q crash "$4"; then echo "web: Exited (1)" > "$store/running"; exit 0; fi
+    echo "web: Up" > "$store/running"
+    echo "$2 $id" > "$store/runs" ;;
+  down) rm -f "$store/running" "$store/runs" ;;
+esac
+"#;
+
+/// Notes what it was told, and what each unit says when it is started.
+const SYSTEMCTL: &str = r#"
+folder=$(dirname "$0")
+[ "$1" = --version ] && exit 0
+echo "$*" >> "$folder/told"
+"#;
+
+struct Set {
+    files: Vec<(&'static str, Vec<u8>)>,
+    component: Component,
+}
+
+fn archive(name: &str, content: &str) -> Vec<u8> {
+    let manifest = format!(r#"[{{"Config":"c","RepoTags":["{name}"],"Layers":[]}}]"#);
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, text) in [("layer", content), ("manifest.json", &manifest)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+fn set(version: &str, files: Vec<(&'static str, Vec<u8>)>) -> Set {
+    let artifact = |(name, bytes): &(&str, Vec<u8>)| Artifact {
+        file_name: (*name).into(),
+        size: bytes.len() as u64,
+        digest: digest(bytes),
+        routes: vec![],
+    };
+    let artifacts = files.iter().map(artifact).collect();
+    let (name, version) = ("app/web".to_owned(), version.to_owned());
+    let component = Component { name, version, metadata: Default::default(), artifacts };
+    Set { files, component }
+}
+
+/// The same name means another image in each version: names move.
+fn web(version: &str) -> Set {
+    let compose = format!("services:\n  web:\n    image: localhost/web:latest\n# {version}\n");
+    set(version, vec![("web.tar", archive("localhost/web:latest", version)), ("compose.yaml", compose.into_bytes())])
+}
+
+fn container(bench: &Workbench) -> Container {
+    bench.write_program("engine", ENGINE);
+    bench.write_program("compose", COMPOSE);
+    bench.write_program("systemctl", SYSTEMCTL);
+    let words = |name: &str| vec![bench.path(name).to_string_lossy().into_owned()];
+    let timeout = Duration::from_secs(60);
+    Container {
+        folder: bench.path("own"),
+        runtime: Runtime { engine: words("engine"), compose: words("compose"), systemctl: words("systemctl"), timeout },
+        project: "muster-app-web".into(),
+        quadlets: bench.path("quadlets"),
+        units: bench.path("units"),
+        keep: 1,
+    }
+}
+
+fn deliver(bench: &Workbench, container: &Container, job: Job<'_>, set: &Set) {
+    for (index, (_, bytes)) in set.files.iter().enumerate() {
+        let place = container.place(bench, job, index).unwrap();
+        bench.write(place.path.strip_prefix(bench.path("")).unwrap().to_str().unwrap(), bytes);
+    }
+}
+
+/// All the way up to the switch; answers the note.
+fn activated(bench: &Workbench, container: &Container, set: &Set) -> String {
+    let component = &set.component;
+    let note = container.plan(bench, Job { component, previous: None, note: "" }).unwrap();
+    let job = Job { component, previous: None, note: &note };
+    deliver(bench, container, job, set);
+    container.stage(bench, job).unwrap();
+    assert_eq!(container.activate(bench, job).unwrap(), Takes::Effect);
+    assert_eq!(container.running(bench, job).unwrap(), Running::New);
+    note
+}
+
+fn install(bench: &Workbench, container: &Container, set: &Set) {
+    let note = activated(bench, container, set);
+    container.commit(bench, Job { component: &set.component, previous: None, note: &note }).unwrap();
+}
+
+fn runs(bench: &Workbench, set: &Set) -> bool {
+    let id = digest(&set.files[0].1).hex();
+    std::fs::read_to_string(bench.path("store/runs")).is_ok_and(|runs| runs == format!("muster-app-web {id}\n"))
+}
+
+fn images(bench: &Workbench) -> usize {
+    bench.names("store/images").len()
+}
+
+#[test]
+fn the_new_version_runs_and_so_many_before_it_keep_their_images() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    for (version, kept) in [("1", 1), ("2", 2), ("3", 2)] {
+        install(&bench, &container, &web(version));
+        assert!(runs(&bench, &web(version)), "{version}");
+        assert_eq!((images(&bench), bench.names("own/versions").len()), (kept, kept));
+    }
+    assert_eq!(bench.names("own").iter().filter(|name| name.ends_with(".file")).count(), 2, "for deltas");
+}
+
+#[test]
+fn loading_an_image_does_not_change_what_the_running_version_means_by_its_name() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    install(&bench, &container, &web("1"));
+    let two = web("2");
+    let note = container.plan(&bench, Job { component: &two.component, previous: None, note: "" }).unwrap();
+    let job = Job { component: &two.component, previous: None, note: &note };
+    deliver(&bench, &container, job, &two);
+    container.stage(&bench, job).unwrap();
+    assert_eq!(bench.text("store/names/localhost_web_latest").trim(), digest(&web("1").files[0].1).hex());
+    assert!(runs(&bench, &web("1")));
+}
+
+#[test]
+fn a_version_taken_back_leaves_the_one_before_and_none_of_its_images() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    install(&bench, &container, &web("1"));
+    let two = web("2");
+    let note = activated(&bench, &container, &two);
+    assert!(runs(&bench, &two));
+    let job = Job { component: &two.component, previous: None, note: &note };
+    assert_eq!(container.revert(&bench, job).unwrap(), Takes::Effect);
+    assert!(runs(&bench, &web("1")));
+    assert_eq!((images(&bench), bench.names("own/versions").len()), (1, 1));
+    assert_eq!(container.running(&bench, job).unwrap(), Running::Old);
+}
+
+#[test]
+fn the_first_version_taken_back_leaves_nothing_running() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    let one = web("1");
+    let note = activated(&bench, &container, &one);
+    container.revert(&bench, Job { component: &one.component, previous: None, note: &note }).unwrap();
+    assert!(!bench.path("store/running").exists());
+    assert_eq!(images(&bench), 0);
+}
+
+#[test]
+fn a_container_that_ends_at_once_fails_the_switch_with_its_state() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    install(&bench, &container, &web("1"));
+    let mut bad = web("2");
+    bad.files[1].1.extend(b"# crash\n");
+    let bad = set("2", bad.files);
+    let component = &bad.component;
+    let note = container.plan(&bench, Job { component, previous: None, note: "" }).unwrap();
+    let job = Job { component, previous: None, note: &note };
+    deliver(&bench, &container, job, &bad);
+    container.stage(&bench, job).unwrap();
+    let failed = container.activate(&bench, job).unwrap_err().sentence();
+    assert!(failed.ends_with("web: Exited (1)"), "{failed}");
+    container.revert(&bench, job).unwrap();
+    assert!(runs(&bench, &web("1")));
+}
+
+#[test]
+fn power_cut_anywhere_ends_in_the_old_or_the_new_version() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    install(&bench, &container, &web("1"));
+    let two = web("2");
+    let component = &two.component;
+    let note = container.plan(&bench, Job { component, previous: None, note: "" }).unwrap();
+    let job = Job { component, previous: None, note: &note };
+    deliver(&bench, &container, job, &two);
+    let mut cuts = bench.cut_everywhere(|| container.stage(&bench, job), |_| assert!(runs(&bench, &web("1"))));
+    cuts += bench.cut_everywhere(|| container.activate(&bench, job).map(|_| ()), |_| {});
+    assert!(runs(&bench, &two));
+    cuts += bench.cut_everywhere(|| container.revert(&bench, job).map(|_| ()), |_| {});
+    assert!(runs(&bench, &web("1")));
+    deliver(&bench, &container, job, &two);
+    container.stage(&bench, job).unwrap();
+    container.activate(&bench, job).unwrap();
+    cuts += bench.cut_everywhere(|| container.commit(&bench, job), |_| assert!(runs(&bench, &two)));
+    assert!(runs(&bench, &two));
+    assert!(cuts > 30, "only {cuts} cuts");
+}
+
+#[test]
+fn a_switch_that_nobody_remembers_is_undone_and_a_committed_one_is_not() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    install(&bench, &container, &web("1"));
+    let two = web("2");
+    activated(&bench, &container, &two);
+    let digests = two.component.artifacts.iter().map(|artifact| artifact.digest).collect();
+    let now = Installed { version: "2".into(), digests };
+    container.settle(&bench, Some(&now)).unwrap();
+    assert!(runs(&bench, &two), "what is installed stays");
+    activated(&bench, &container, &web("1"));
+    container.settle(&bench, Some(&now)).unwrap();
+    assert!(runs(&bench, &two), "what nobody remembers goes");
+}
+
+#[test]
+fn an_image_that_the_engine_lost_is_loaded_again() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    install(&bench, &container, &web("1"));
+    let two = web("2");
+    let note = activated(&bench, &container, &two);
+    std::fs::remove_file(bench.path("store/images").join(digest(&web("1").files[0].1).hex())).unwrap();
+    container.revert(&bench, Job { component: &two.component, previous: None, note: &note }).unwrap();
+    assert!(runs(&bench, &web("1")));
+}
+
+#[test]
+fn quadlets_and_units_go_where_systemd_looks_and_the_old_ones_leave() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    let quadlet = b"[Container]\nImage=localhost/web:latest\n".to_vec();
+    let unit = b"[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n".to_vec();
+    let image = archive("localhost/web:latest", "1");
+    let one = set("1", vec![("web.tar", image.clone()), ("web.container", quadlet.clone()), ("tidy.service", unit)]);
+    install(&bench, &container, &one);
+    assert_eq!(
+        (bench.names("quadlets"), bench.names("units")),
+        (vec!["web.container".into()], vec!["tidy.service".into()])
+    );
+    let told = "daemon-reload\nrestart web.service\nenable --quiet tidy.service\nrestart tidy.service\n";
+    assert_eq!(bench.text("told"), told);
+    bench.write("told", "");
+    let two = set("2", vec![("web.tar", image), ("web.container", quadlet), ("data.volume", b"[Volume]\n".to_vec())]);
+    let note = activated(&bench, &container, &two);
+    assert_eq!((bench.names("quadlets").len(), bench.names("units").len()), (2, 0));
+    let told = "stop tidy.service\ndisable --quiet tidy.service\ndaemon-reload\ndaemon-reload\nrestart web.service\n";
+    assert_eq!(bench.text("told"), told);
+    container.revert(&bench, Job { component: &two.component, previous: None, note: &note }).unwrap();
+    assert_eq!((bench.names("quadlets").len(), bench.names("units").len()), (1, 1));
+}
+
+#[test]
+fn what_could_never_run_is_refused_before_anything_is_fetched() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    let image = || ("web.tar", archive("localhost/web:1", "1"));
+    let compose = || ("compose.yaml", b"services:\n".to_vec());
+    let refused = |container: &Container, files| {
+        let set = set("1", files);
+        let job = Job { component: &set.component, previous: None, note: "" };
+        container.plan(&bench, job).unwrap_err().sentence()
+    };
+    for (files, why) in [
+        (vec![image()], "nothing says how its images run"),
+        (vec![image(), compose(), ("docker-compose.yml", vec![])], "one Compose file"),
+        (vec![image(), compose(), ("web.container", vec![])], "not both"),
+        (vec![image(), ("web.container", vec![]), ("notes.txt", vec![])], "notes.txt is no Quadlet file"),
+        (vec![("web.tar.gz", vec![]), compose()], "publish the archive as it is"),
+        (vec![("../web.tar", vec![]), compose()], "can't be the name of a file"),
+        (vec![("compose.yaml", vec![0; 2 * 1024 * 1024])], "more than 1048576 bytes"),
+    ] {
+        let said = refused(&container, files);
+        assert!(said.contains(why), "{said}");
+    }
+    let mut without = container.clone();
+    without.runtime.engine = vec!["/there/is/no/engine".into()];
+    let said = refused(&without, vec![image(), compose()]);
+    assert!(said.contains("/there/is/no/engine does not answer; install it"), "{said}");
+}
+
+#[test]
+fn a_description_that_compose_does_not_understand_is_refused_before_the_switch() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    install(&bench, &container, &web("1"));
+    let mut files = web("2").files;
+    files[1].1 = b"nonsense".to_vec();
+    let bad = set("2", files);
+    let note = container.plan(&bench, Job { component: &bad.component, previous: None, note: "" }).unwrap();
+    let job = Job { component: &bad.component, previous: None, note: &note };
+    deliver(&bench, &container, job, &bad);
+    let failed = container.stage(&bench, job).unwrap_err().sentence();
+    assert!(failed.contains("no services in"), "{failed}");
+    container.revert(&bench, job).unwrap();
+    assert!(runs(&bench, &web("1")));
+}
