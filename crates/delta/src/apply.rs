@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
 use crate::coder::Decoder;
+use crate::cover::Cover;
 use crate::format::{FormatError, HEADER_BYTES, Header, PIECE_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::model::{Command, MARGIN_BYTES, Model, Nonsense, Number};
 
@@ -98,6 +99,8 @@ pub struct Applier {
     digest: sha2::Sha256,
     /// Set by an error; everything after it is refused.
     is_broken: bool,
+    /// What was copied from where, if somebody wants to know.
+    copies: Option<Vec<Cover>>,
 }
 
 impl Default for Applier {
@@ -116,7 +119,17 @@ impl Applier {
             new_offset: 0,
             digest: sha2::Sha256::new(),
             is_broken: false,
+            copies: None,
         }
+    }
+
+    /// One that remembers what it copies.
+    pub(crate) fn recording() -> Applier {
+        Applier { copies: Some(Vec::new()), ..Applier::new() }
+    }
+
+    pub(crate) fn copies(&mut self) -> Vec<Cover> {
+        self.copies.take().unwrap_or_default()
     }
 
     /// Goes on at a checkpoint. Reads again what was written before it, so that what the power cut took is
@@ -260,6 +273,10 @@ impl Applier {
                 let source = &mut source[..piece.len() + 2 * MARGIN_BYTES];
                 read_with_margins(old, position, source, header.old_bytes)?;
                 model.copy(&mut decoder, (source, piece), (position, new_position))?;
+                if let Some(copies) = &mut self.copies {
+                    let (old_start, new_start) = (position as usize, new_position as usize);
+                    copies.push(Cover { old_start, new_start, bytes: piece.len() });
+                }
                 position += bytes;
             } else {
                 model.literal(&mut decoder, piece);

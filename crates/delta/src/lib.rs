@@ -3,6 +3,7 @@
 //! [`make`] writes a delta on the server, [`Applier`] turns it and the old bytes into the new ones on the device.
 
 mod apply;
+mod chain;
 mod coder;
 mod cover;
 mod format;
@@ -13,6 +14,7 @@ mod sorted;
 pub mod whole;
 
 pub use apply::{Applier, ApplyError, Checkpoint, Out, ReadAt};
+pub use chain::{ChainError, chain};
 pub use format::{BODY_BYTES_MAX, FormatError, HEADER_BYTES, Header, PIECE_BYTES_MAX, SEGMENT_BYTES_MAX};
 pub use make::{Made, MakeError, WINDOW_BYTES_MAX, make};
 pub use sorted::SortError;

@@ -47,18 +47,8 @@ pub fn make(old: &[u8], new: &[u8], out: impl Write) -> Result<Made, MakeError> 
     make_in_windows(WINDOW_BYTES_MAX, old, new, out)
 }
 
-fn make_in_windows(window_bytes: usize, old: &[u8], new: &[u8], mut out: impl Write) -> Result<Made, MakeError> {
-    let too_large = [old, new].into_iter().map(|side| side.len() as u64).find(|b| *b > limit::ARTIFACT_BYTES_MAX);
-    if let Some(bytes) = too_large {
-        return Err(MakeError::TooLarge { bytes });
-    }
-    let new_digest = digest(new);
-    let header =
-        Header { old_bytes: old.len() as u64, old_digest: digest(old), new_bytes: new.len() as u64, new_digest };
-    let head = header.write();
-    out.write_all(&head).map_err(MakeError::Write)?;
-    let mut writer = Segments { old, new, out, encoder: Encoder::new(), model: Model::new(), start: (0, 0), bytes: 0 };
-    writer.bytes = head.len() as u64;
+fn make_in_windows(window_bytes: usize, old: &[u8], new: &[u8], out: impl Write) -> Result<Made, MakeError> {
+    let mut writer = Segments::begin(old, new, out)?;
     let mut at = (0, 0);
     for window in (0..new.len()).step_by(window_bytes) {
         let part = |side: &[u8]| window.min(side.len())..(window + window_bytes).min(side.len());
@@ -72,8 +62,7 @@ fn make_in_windows(window_bytes: usize, old: &[u8], new: &[u8], mut out: impl Wr
         let end = Cover { old_start: at.0, new_start: new_part.end, bytes: 0 };
         at = writer.cover(at, end)?;
     }
-    writer.end_segment(at)?;
-    Ok(Made { bytes: writer.bytes, new_digest })
+    writer.finish(at)
 }
 
 fn digest(bytes: &[u8]) -> Sha256 {
@@ -83,7 +72,8 @@ fn digest(bytes: &[u8]) -> Sha256 {
 /// Positions in the old and in the new bytes.
 type At = (usize, usize);
 
-struct Segments<'a, W> {
+/// A delta being written.
+pub(crate) struct Segments<'a, W> {
     old: &'a [u8],
     new: &'a [u8],
     out: W,
@@ -92,11 +82,33 @@ struct Segments<'a, W> {
     /// Where the segment starts.
     start: At,
     bytes: u64,
+    new_digest: Sha256,
 }
 
-impl<W: Write> Segments<'_, W> {
+impl<'a, W: Write> Segments<'a, W> {
+    /// Writes the header.
+    pub fn begin(old: &'a [u8], new: &'a [u8], mut out: W) -> Result<Self, MakeError> {
+        let too_large = [old, new].into_iter().map(|side| side.len() as u64).find(|b| *b > limit::ARTIFACT_BYTES_MAX);
+        if let Some(bytes) = too_large {
+            return Err(MakeError::TooLarge { bytes });
+        }
+        let new_digest = digest(new);
+        let header =
+            Header { old_bytes: old.len() as u64, old_digest: digest(old), new_bytes: new.len() as u64, new_digest };
+        let head = header.write();
+        out.write_all(&head).map_err(MakeError::Write)?;
+        let (encoder, model) = (Encoder::new(), Model::new());
+        Ok(Segments { old, new, out, encoder, model, start: (0, 0), bytes: head.len() as u64, new_digest })
+    }
+
+    /// Ends the last segment, behind which these positions are.
+    pub fn finish(mut self, at: At) -> Result<Made, MakeError> {
+        self.end_segment(at)?;
+        Ok(Made { bytes: self.bytes, new_digest: self.new_digest })
+    }
+
     /// Writes the literals before a cover and the cover; gives the positions behind it.
-    fn cover(&mut self, (mut old, mut new): At, cover: Cover) -> Result<At, MakeError> {
+    pub fn cover(&mut self, (mut old, mut new): At, cover: Cover) -> Result<At, MakeError> {
         while new < cover.new_start {
             let bytes = (cover.new_start - new).min(PIECE_BYTES_MAX);
             new = self.piece(old, new, (0, bytes))?;
