@@ -11,6 +11,7 @@
 //! ```
 
 pub mod archive;
+pub mod policy;
 pub mod runtime;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use muster_vocab::Sha256;
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
+use self::policy::{Described, Policy};
 use self::runtime::{Image, Runtime};
 use super::cellar::Cellar;
 use super::versions::{NOTHING, Versions, before};
@@ -49,6 +51,8 @@ pub struct Container {
     pub units: PathBuf,
     /// Former versions that stay, with their images.
     pub keep: usize,
+    /// What descriptions may ask for.
+    pub policy: Policy,
 }
 
 /// What a version consists of.
@@ -88,6 +92,31 @@ impl Container {
     /// The manifest of what is linked.
     fn current(&self, world: &dyn World) -> Result<Option<Manifest>, InstallError> {
         self.versions().linked(world)?.map(|version| self.manifest(world, &version)).transpose()
+    }
+
+    /// May this description ask for what it does on this device? Known before anything is loaded.
+    fn check_description(&self, world: &dyn World, job: Job<'_>) -> Result<(), InstallError> {
+        let (mut images, mut texts, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, artifact) in job.component.artifacts.iter().enumerate() {
+            let (name, file) = (&artifact.file_name, self.cellar().new_one(job, index)?);
+            if is_archive(name) {
+                images.extend(archive::names(world.disk(), &file, name)?);
+                continue;
+            }
+            let text = disk::read(world.disk(), &file, DESCRIPTION_BYTES_MAX)
+                .map_err(InstallError::disk(format!("reading {name}")))?;
+            files.push(name.clone());
+            texts.push(text);
+        }
+        for (name, text) in files.iter().zip(&texts) {
+            let described = Described { name, text, images: &images, files: &files };
+            if COMPOSE_FILES.contains(&name.as_str()) {
+                self.policy.check_compose(described).map_err(InstallError::Refused)?;
+            } else if is_described(name) {
+                self.policy.check_unit(described).map_err(InstallError::Refused)?;
+            }
+        }
+        Ok(())
     }
 
     /// Loads the images and says what their names mean now; names that what runs uses as well mean again what they did.
@@ -288,6 +317,11 @@ fn is_unit(name: &str) -> bool {
     UNIT_ENDINGS.contains(&ending(name))
 }
 
+/// By Quadlet or by systemd.
+fn is_described(name: &str) -> bool {
+    QUADLET_ENDINGS.contains(&ending(name)) || is_unit(name)
+}
+
 /// What systemd calls what a file starts; none: something else starts it.
 fn service_of(file: &str) -> Option<String> {
     let (stem, ending) = file.rsplit_once('.')?;
@@ -315,8 +349,7 @@ fn check_files(job: Job<'_>) -> Result<(), InstallError> {
         }
     }
     let composes = names.iter().filter(|name| COMPOSE_FILES.contains(name)).count();
-    let is_described = |name: &&&str| QUADLET_ENDINGS.contains(&ending(name)) || is_unit(name);
-    let units = names.iter().filter(is_described).count();
+    let units = names.iter().filter(|name| is_described(name)).count();
     let others = names.iter().find(|name| !is_archive(name) && !is_described(name));
     match (composes, units, others) {
         (1, 0, _) => Ok(()),
@@ -355,6 +388,7 @@ impl Installer for Container {
     }
 
     fn stage(&self, world: &dyn World, job: Job<'_>) -> Result<(), InstallError> {
+        self.check_description(world, job)?;
         let images = self.load(world, job)?;
         if self.versions().linked(world)? == Some(version_of(job)) {
             return Ok(());

@@ -101,6 +101,7 @@ fn container(bench: &Workbench) -> Container {
         quadlets: bench.path("quadlets"),
         units: bench.path("units"),
         keep: 1,
+        policy: Policy::default(),
     }
 }
 
@@ -262,7 +263,8 @@ fn an_image_that_the_engine_lost_is_loaded_again() {
 #[test]
 fn quadlets_and_units_go_where_systemd_looks_and_the_old_ones_leave() {
     let bench = Workbench::new();
-    let container = container(&bench);
+    let mut container = container(&bench);
+    container.policy.allow.insert(policy::Permit::Units);
     let quadlet = b"[Container]\nImage=localhost/web:latest\n".to_vec();
     let unit = b"[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n".to_vec();
     let image = archive("localhost/web:latest", "1");
@@ -319,7 +321,7 @@ fn a_description_that_compose_does_not_understand_is_refused_before_the_switch()
     let container = container(&bench);
     install(&bench, &container, &web("1"));
     let mut files = web("2").files;
-    files[1].1 = b"nonsense".to_vec();
+    files[1].1 = b"x-nonsense: 1\n".to_vec();
     let bad = set("2", files);
     let note = container.plan(&bench, Job { component: &bad.component, previous: None, note: "" }).unwrap();
     let job = Job { component: &bad.component, previous: None, note: &note };
@@ -328,4 +330,25 @@ fn a_description_that_compose_does_not_understand_is_refused_before_the_switch()
     assert!(failed.contains("no services in"), "{failed}");
     container.revert(&bench, job).unwrap();
     assert!(runs(&bench, &web("1")));
+}
+
+#[test]
+fn a_description_that_asks_for_more_than_the_owner_allows_is_refused_before_an_image_is_loaded() {
+    let bench = Workbench::new();
+    let mut container = container(&bench);
+    install(&bench, &container, &web("1"));
+    let mut files = web("2").files;
+    files[1].1.extend(b"    privileged: true\n");
+    let mighty = set("2", files);
+    let note = container.plan(&bench, Job { component: &mighty.component, previous: None, note: "" }).unwrap();
+    let job = Job { component: &mighty.component, previous: None, note: &note };
+    deliver(&bench, &container, job, &mighty);
+    let refused = container.stage(&bench, job).unwrap_err().sentence();
+    assert!(refused.starts_with("compose.yaml: service web: `privileged: true` is not allowed"), "{refused}");
+    assert!(runs(&bench, &web("1")));
+    assert_eq!(images(&bench), 1);
+    container.policy.allow.insert(policy::Permit::Privileged);
+    container.stage(&bench, job).unwrap();
+    container.activate(&bench, job).unwrap();
+    assert!(runs(&bench, &mighty));
 }
