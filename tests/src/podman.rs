@@ -70,6 +70,7 @@ impl Podman {
             units: self.folder.path().join("units"),
             keep: 1,
             policy: Policy::default(),
+            run: None,
         }
     }
 

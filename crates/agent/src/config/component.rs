@@ -12,7 +12,7 @@ use crate::boot::{Bootloader, grub::Grub, plain::Plain, systemd_boot::SystemdBoo
 use crate::install::Installer;
 use crate::install::container::Container;
 use crate::install::container::policy::{Permit, Policy};
-use crate::install::container::runtime::Runtime;
+use crate::install::container::runtime::{RunSettings, Runtime};
 use crate::install::deb::Deb;
 use crate::install::hook::Hook;
 use crate::install::rauc::Rauc;
@@ -93,6 +93,9 @@ pub struct ContainerConfig {
     /// Folders, files and devices that containers may see, each exactly so.
     #[serde(default)]
     pub mounts: Vec<PathBuf>,
+    /// How a component runs that is one image and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunSettings>,
     /// Former versions that stay, with their images.
     #[serde(default = "keep_default")]
     pub keep: usize,
@@ -275,7 +278,8 @@ impl ContainerConfig {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
         let project = format!("muster-{}", name.chars().map(plain).collect::<String>());
         let policy = Policy { allow: self.allow, mounts: self.mounts };
-        Container { folder, runtime, project, quadlets: self.quadlets, units: self.units, keep: self.keep, policy }
+        let (quadlets, units, keep, run) = (self.quadlets, self.units, self.keep, self.run);
+        Container { folder, runtime, project, quadlets, units, keep, policy, run }
     }
 }
 

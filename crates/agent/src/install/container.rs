@@ -1,7 +1,7 @@
 //! Containers: how is one set of images, with the description of how they run, put in place of another?
 //!
 //! A component has archives of images (`podman save`) and either a Compose file with what belongs to it, or Quadlet files
-//! and systemd units. Images come with the release and are never pulled. What runs is what `current` links to, made so
+//! and systemd units; or it is one image, and the agent's file says how that runs. Images come with the release and are never pulled. What runs is what `current` links to, made so
 //! again from the start by one repeatable step, so that a power cut anywhere costs nothing but doing it again.
 //!
 //! ```text
@@ -21,8 +21,8 @@ use muster_vocab::Sha256;
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
-use self::policy::{Described, Policy};
-use self::runtime::{Image, Runtime};
+use self::policy::{Described, Permit, Policy};
+use self::runtime::{Image, RunSettings, Runtime};
 use super::cellar::Cellar;
 use super::versions::{NOTHING, Versions, before};
 use super::{InstallError, Installer, Job, Place, Running, Takes};
@@ -53,6 +53,8 @@ pub struct Container {
     pub keep: usize,
     /// What descriptions may ask for.
     pub policy: Policy,
+    /// How a component runs that is one image and nothing else.
+    pub run: Option<RunSettings>,
 }
 
 /// What a version consists of.
@@ -70,6 +72,11 @@ struct Manifest {
 impl Manifest {
     fn compose(&self) -> Option<&str> {
         self.files.iter().map(String::as_str).find(|name| COMPOSE_FILES.contains(name))
+    }
+
+    /// One image that runs as the agent's file says.
+    fn is_single(&self) -> bool {
+        self.files.is_empty()
     }
 }
 
@@ -183,6 +190,9 @@ impl Container {
             }
             self.runtime.tag(world, image)?;
         }
+        if manifest.is_single() {
+            return self.start_single(world, &manifest);
+        }
         let folder = self.versions().folder(version);
         match manifest.compose() {
             Some(compose) => self.runtime.compose_up(world, &self.project, &folder.join(compose).to_string_lossy()),
@@ -204,10 +214,53 @@ impl Container {
         Ok(())
     }
 
+    fn start_single(&self, world: &dyn World, manifest: &Manifest) -> Result<(), InstallError> {
+        let (Some(run), Some(image)) = (&self.run, manifest.images.first()) else {
+            return Err(InstallError::Refused(
+                "the agent's file doesn't say any more how the image runs (`run`)".into(),
+            ));
+        };
+        self.runtime.start(world, &self.project, &image.id, run)
+    }
+
+    /// Quadlet files and units: would something start them, and are their names free?
+    fn check_units(&self, world: &dyn World, job: Job<'_>, engine: &str) -> Result<(), InstallError> {
+        let current = self.current(world)?.map(|current| current.files).unwrap_or_default();
+        let names = job.component.artifacts.iter().map(|artifact| &artifact.file_name);
+        for name in names.filter(|name| is_described(name)) {
+            if !is_unit(name) {
+                runtime::takes_quadlet(engine, ending(name)).map_err(InstallError::Refused)?;
+            }
+            if current.contains(name) {
+                continue;
+            }
+            let path = self.place_of_unit(name);
+            if world.disk().kind(&path).map_err(InstallError::disk(format!("looking at {}", path.display())))?.is_some()
+            {
+                let path = path.display();
+                return Err(InstallError::Refused(format!(
+                    "{path} is there and not this component's: use another name"
+                )));
+            }
+            // A generated unit goes before one of the system's packages: `ssh.container` would put an end to ssh.
+            let Some(service) = service_of(name) else { continue };
+            if !self.policy.allows(Permit::Units) && self.runtime.has_unit(world, &service)? {
+                return Err(InstallError::Refused(format!(
+                    "{name} would take the place of the device's own {service}: use another name"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Stops what only the one version has and the other one has not; none: all of it.
     fn take_down(&self, world: &dyn World, version: &str, other: Option<&str>) -> Result<(), InstallError> {
         let manifest = self.manifest(world, version)?;
         let other = other.map(|other| self.manifest(world, other)).transpose()?;
+        if manifest.is_single() {
+            let is_replaced = other.is_some_and(|other| other.is_single());
+            return if is_replaced { Ok(()) } else { self.runtime.stop(world, &self.project) };
+        }
         if let Some(compose) = manifest.compose() {
             let file = self.versions().folder(version).join(compose);
             // The next start of the same project replaces what runs of it.
@@ -335,7 +388,7 @@ fn service_of(file: &str) -> Option<String> {
 }
 
 /// Are these files a description, and only one?
-fn check_files(job: Job<'_>) -> Result<(), InstallError> {
+fn check_files(job: Job<'_>, is_run: bool) -> Result<(), InstallError> {
     let names: Vec<&str> = job.component.artifacts.iter().map(|artifact| artifact.file_name.as_str()).collect();
     let refused = |why: String| Err(InstallError::Refused(why));
     for name in &names {
@@ -352,9 +405,14 @@ fn check_files(job: Job<'_>) -> Result<(), InstallError> {
     let units = names.iter().filter(|name| is_described(name)).count();
     let others = names.iter().find(|name| !is_archive(name) && !is_described(name));
     match (composes, units, others) {
+        (0, 0, None) if is_run && names.len() == 1 => Ok(()),
+        _ if is_run => refused("the agent's file says how it runs (`run`): send one image and nothing else".into()),
         (1, 0, _) => Ok(()),
         (0, 1.., None) => Ok(()),
-        (0, 0, _) => refused("nothing says how its images run: add a compose.yaml, Quadlet files or units".into()),
+        (0, 0, _) => refused(
+            "nothing says how its images run: add a compose.yaml, Quadlet files or units, or `run` to the agent's file"
+                .into(),
+        ),
         (0, _, Some(other)) => refused(format!("{other} is no Quadlet file, unit or archive of images (.tar)")),
         (..) => refused("it has to have one Compose file, or Quadlet files and units, and not both".into()),
     }
@@ -367,13 +425,16 @@ impl Installer for Container {
 
     /// The note names the version that is linked.
     fn plan(&self, world: &dyn World, job: Job<'_>) -> Result<String, InstallError> {
-        check_files(job)?;
+        check_files(job, self.run.is_some())?;
         let artifacts = &job.component.artifacts;
-        self.runtime.answers(world, &self.runtime.engine, "--version")?;
-        if artifacts.iter().any(|artifact| COMPOSE_FILES.contains(&artifact.file_name.as_str())) {
+        let engine = self.runtime.answers(world, &self.runtime.engine, "--version")?;
+        if self.run.is_some() {
+            // Needs nothing but the engine.
+        } else if artifacts.iter().any(|artifact| COMPOSE_FILES.contains(&artifact.file_name.as_str())) {
             self.runtime.answers(world, &self.runtime.compose, "version")?;
         } else {
             self.runtime.answers(world, &self.runtime.systemctl, "--version")?;
+            self.check_units(world, job, &engine)?;
         }
         let described = |size: u64, name: &str| !is_archive(name) && size > DESCRIPTION_BYTES_MAX as u64;
         if let Some(large) = artifacts.iter().find(|artifact| described(artifact.size, &artifact.file_name)) {
@@ -437,8 +498,9 @@ impl Installer for Container {
         if before != Some(new.as_str()) {
             let (all, mut stay) = (self.images(world)?, self.versions().history(world)?);
             stay.extend(before.map(str::to_owned));
-            self.versions().keep_only(world, "versions", &|name| stay.iter().any(|version| version == name))?;
+            // First the images: only the manifests know of them.
             self.forget_images(world, &all, &stay)?;
+            self.versions().keep_only(world, "versions", &|name| stay.iter().any(|version| version == name))?;
         }
         self.cellar().sweep(world.disk())?;
         Ok(Takes::Effect)

@@ -83,7 +83,8 @@ impl Policy {
         unit::check(self, described).map_err(|why| format!("{}: {why}", described.name))
     }
 
-    fn allows(&self, permit: Permit) -> bool {
+    #[must_use]
+    pub fn allows(&self, permit: Permit) -> bool {
         self.allow.contains(&permit) || self.allow.contains(&Permit::Everything)
     }
 

@@ -1,5 +1,6 @@
 //! What do podman, docker, a compose program and systemd have to be told?
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::install::InstallError;
@@ -17,6 +18,72 @@ const PROJECT_LABEL: &str = "com.docker.compose.project";
 pub struct Image {
     pub name: String,
     pub id: String,
+}
+
+/// How the only image of a component runs, as the device's owner wants it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSettings {
+    /// As behind `--publish`.
+    #[serde(default)]
+    pub ports: Vec<String>,
+    /// As behind `--volume`.
+    #[serde(default)]
+    pub volumes: Vec<String>,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// As behind `--restart`.
+    #[serde(default = "restart_default")]
+    pub restart: String,
+    /// More words before the image, such as `--read-only`.
+    #[serde(default)]
+    pub options: Vec<String>,
+    /// In place of the image's own.
+    #[serde(default)]
+    pub command: Vec<String>,
+}
+
+fn restart_default() -> String {
+    "always".into()
+}
+
+impl RunSettings {
+    /// Of the command that starts it.
+    fn words(&self, name: &str, image: &str) -> Vec<String> {
+        let mut words = ["run", "--detach", "--pull=never", "--name", name].map(str::to_owned).to_vec();
+        words.push(format!("--restart={}", self.restart));
+        words.extend(self.ports.iter().map(|port| format!("--publish={port}")));
+        words.extend(self.volumes.iter().map(|volume| format!("--volume={volume}")));
+        words.extend(self.env.iter().map(|(key, value)| format!("--env={key}={value}")));
+        words.extend(self.options.iter().cloned());
+        words.push(image.to_owned());
+        words.extend(self.command.iter().cloned());
+        words
+    }
+}
+
+/// The first podman whose systemd generator takes this kind of file: its release notes.
+const QUADLET_SINCE: [(&str, (u32, u32)); 3] = [("image", (4, 8)), ("pod", (5, 0)), ("build", (5, 2))];
+const QUADLET_FIRST: (u32, u32) = (4, 4);
+
+/// May a file with this ending be given to the engine that says this version? The error says what to do.
+pub fn takes_quadlet(said: &str, ending: &str) -> Result<(), String> {
+    let said = said.trim();
+    if said.starts_with("Docker ") {
+        return Err(format!(".{ending} files are for podman, and this is {said}: send a compose.yaml instead"));
+    }
+    // One that doesn't say its version in podman's words is somebody's own, who knows.
+    let Some(version) = said.strip_prefix("podman version ") else { return Ok(()) };
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
+    let has = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let needs = QUADLET_SINCE.iter().find(|(kind, _)| *kind == ending).map_or(QUADLET_FIRST, |(_, since)| *since);
+    if has >= needs {
+        return Ok(());
+    }
+    let (major, minor) = needs;
+    Err(format!(
+        ".{ending} files need podman {major}.{minor}, and this is {said}: update it, or send a compose.yaml instead"
+    ))
 }
 
 /// The programs, each as the words that begin its commands.
@@ -51,8 +118,8 @@ impl Runtime {
         Err(InstallError::Program { what, lines: ran.last_lines(LINES_TOLD) })
     }
 
-    /// Is the program there, and does it answer?
-    pub fn answers(&self, world: &dyn World, program: &[String], asked: &str) -> Result<(), InstallError> {
+    /// Is the program there, and what does it answer?
+    pub fn answers(&self, world: &dyn World, program: &[String], asked: &str) -> Result<String, InstallError> {
         let name = program.join(" ");
         let missing = |why: String| {
             InstallError::Refused(format!(
@@ -60,7 +127,7 @@ impl Runtime {
             ))
         };
         match self.run(world, program, &[asked], LOOK_TIMEOUT) {
-            Ok(ran) if ran.succeeded() => Ok(()),
+            Ok(ran) if ran.succeeded() => Ok(String::from_utf8_lossy(&ran.output).into_owned()),
             Ok(ran) => Err(missing(ran.last_lines(1).join(""))),
             Err(error) => Err(missing(error.sentence())),
         }
@@ -130,6 +197,37 @@ impl Runtime {
         self.done(world, &self.compose, &["-p", project, "-f", file, "down"]).map(|_| ())
     }
 
+    /// Replaces the container of this name by one that runs the image.
+    pub fn start(&self, world: &dyn World, name: &str, image: &str, run: &RunSettings) -> Result<(), InstallError> {
+        self.stop(world, name)?;
+        let words = run.words(name, image);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.done(world, &self.engine, &words)?;
+        let format = "{{.State.Status}} ({{.State.ExitCode}})";
+        let state = self.done(world, &self.engine, &["container", "inspect", "--format", format, name])?;
+        let state = String::from_utf8_lossy(&state).trim().to_owned();
+        if state.starts_with("running") || state == "exited (0)" {
+            return Ok(());
+        }
+        let what = format!("{} {}", self.engine.join(" "), words.join(" "));
+        Err(InstallError::Program { what, lines: vec![format!("{name}: {state}")] })
+    }
+
+    /// One that isn't there needs nothing.
+    pub fn stop(&self, world: &dyn World, name: &str) -> Result<(), InstallError> {
+        let found =
+            self.run(world, &self.engine, &["container", "inspect", "--format", "{{.Id}}", name], LOOK_TIMEOUT)?;
+        if !found.succeeded() {
+            return Ok(());
+        }
+        self.done(world, &self.engine, &["rm", "--force", name]).map(|_| ())
+    }
+
+    /// Does systemd have a unit of this name, whoever made it?
+    pub fn has_unit(&self, world: &dyn World, unit: &str) -> Result<bool, InstallError> {
+        Ok(self.run(world, &self.systemctl, &["cat", unit], LOOK_TIMEOUT)?.succeeded())
+    }
+
     pub fn systemctl(&self, world: &dyn World, words: &[&str]) -> Result<(), InstallError> {
         self.done(world, &self.systemctl, words).map(|_| ())
     }
@@ -152,6 +250,26 @@ mod tests {
         }
         for line in ["web: Exited (1) 1 second ago", "web: Created", "web: Restarting (1) 1 second ago", "web:"] {
             assert!(!is_well(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn quadlet_files_are_refused_where_nothing_would_start_them() {
+        for (said, ending) in [
+            ("podman version 4.4.0\n", "container"),
+            ("podman version 5.0.0-dev", "pod"),
+            ("podman version 10.0.1", "build"),
+            ("our engine 1", "container"),
+        ] {
+            takes_quadlet(said, ending).unwrap();
+        }
+        for (said, ending, why) in [
+            ("podman version 4.3.1\n", "container", "need podman 4.4, and this is podman version 4.3.1"),
+            ("podman version 4.9.4", "pod", "need podman 5.0"),
+            ("Docker version 28.2.2, build e6534b4", "volume", "are for podman"),
+        ] {
+            let refused = takes_quadlet(said, ending).unwrap_err();
+            assert!(refused.contains(why) && refused.ends_with("send a compose.yaml instead"), "{refused}");
         }
     }
 }

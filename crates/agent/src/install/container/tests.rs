@@ -14,7 +14,7 @@ store=$(dirname "$0")/store
 mkdir -p "$store/images" "$store/names"
 file() { echo "$store/names/$(echo "$1" | tr '/:' '__')"; }
 case "$1" in
-  --version) echo engine 1 ;;
+  --version) echo podman version 4.9.3 ;;
   load)
     name=$(tar -xOf "$3" manifest.json | sed 's/.*RepoTags":\["\([^"]*\)".*/\1/')
     id=$(sha256sum "$3" | cut -c1-64)
@@ -25,6 +25,14 @@ case "$1" in
     else echo "no such image: $5"; exit 1; fi ;;
   tag) [ -e "$store/images/$2" ] || { echo "no such image: $2"; exit 1; }; echo "$2" > "$(file "$3")" ;;
   rmi) rm "$store/images/$2" ;;
+  run)
+    for word; do [ "$last" = --name ] && name=$word; last=$word; [ -e "$store/images/$word" ] && image=$word; done
+    [ -e "$store/containers/$name" ] && { echo "the name $name is in use"; exit 125; }
+    mkdir -p "$store/containers"; echo "$image $*" > "$store/containers/$name" ;;
+  container)
+    [ -e "$store/containers/$5" ] || { echo "no such container: $5"; exit 1; }
+    if grep -q crash "$store/containers/$5"; then echo "exited (1)"; else echo "running (0)"; fi ;;
+  rm) rm "$store/containers/$3" ;;
   ps) cat "$store/running" 2>/dev/null || true ;;
 esac
 "#;
@@ -49,6 +57,7 @@ esac
 const SYSTEMCTL: &str = r#"
 folder=$(dirname "$0")
 [ "$1" = --version ] && exit 0
+[ "$1" = cat ] && exec test "$2" = ssh.service
 echo "$*" >> "$folder/told"
 "#;
 
@@ -102,6 +111,7 @@ fn container(bench: &Workbench) -> Container {
         units: bench.path("units"),
         keep: 1,
         policy: Policy::default(),
+        run: None,
     }
 }
 
@@ -224,6 +234,7 @@ fn power_cut_anywhere_ends_in_the_old_or_the_new_version() {
     assert!(runs(&bench, &two));
     cuts += bench.cut_everywhere(|| container.revert(&bench, job).map(|_| ()), |_| {});
     assert!(runs(&bench, &web("1")));
+    assert_eq!(images(&bench), 1, "an image is left that nothing knows of");
     deliver(&bench, &container, job, &two);
     container.stage(&bench, job).unwrap();
     container.activate(&bench, job).unwrap();
@@ -351,4 +362,116 @@ fn a_description_that_asks_for_more_than_the_owner_allows_is_refused_before_an_i
     container.stage(&bench, job).unwrap();
     container.activate(&bench, job).unwrap();
     assert!(runs(&bench, &mighty));
+}
+
+fn single(version: &str) -> Set {
+    set(version, vec![("web.tar", archive("localhost/web:latest", version))])
+}
+
+fn run_settings() -> RunSettings {
+    RunSettings {
+        ports: vec!["8080:80".into()],
+        volumes: vec!["/srv/web:/data".into()],
+        env: [("A".to_owned(), "b c".to_owned())].into(),
+        restart: "always".into(),
+        options: vec!["--read-only".into()],
+        command: vec!["serve".into()],
+    }
+}
+
+/// The image of the only container, and the words it was started with.
+fn container_that_runs(bench: &Workbench) -> (String, String) {
+    assert_eq!(bench.names("store/containers"), ["muster-app-web"]);
+    let text = bench.text("store/containers/muster-app-web");
+    let (image, words) = text.trim().split_once(' ').unwrap();
+    (image.to_owned(), words.to_owned())
+}
+
+#[test]
+fn one_image_runs_as_the_agents_file_says_whenever_the_power_is_cut() {
+    let bench = Workbench::new();
+    let container = Container { run: Some(run_settings()), ..container(&bench) };
+    let [one, two] = ["1", "2"].map(single);
+    let id = |set: &Set| digest(&set.files[0].1).hex();
+    install(&bench, &container, &one);
+    let words = "run --detach --pull=never --name muster-app-web --restart=always --publish=8080:80 \
+                 --volume=/srv/web:/data --env=A=b c --read-only";
+    assert_eq!(container_that_runs(&bench), (id(&one), format!("{words} {} serve", id(&one))));
+    let component = &two.component;
+    let note = container.plan(&bench, Job { component, previous: None, note: "" }).unwrap();
+    let job = Job { component, previous: None, note: &note };
+    deliver(&bench, &container, job, &two);
+    let old = |_| assert_eq!(container_that_runs(&bench).0, id(&one));
+    let mut cuts = bench.cut_everywhere(|| container.stage(&bench, job), old);
+    cuts += bench.cut_everywhere(|| container.activate(&bench, job).map(drop), |_| {});
+    assert_eq!(container_that_runs(&bench).0, id(&two));
+    cuts += bench.cut_everywhere(|| container.revert(&bench, job).map(drop), |_| {});
+    assert_eq!((container_that_runs(&bench).0, images(&bench)), (id(&one), 1));
+    assert!(cuts > 20, "only {cuts} cuts");
+}
+
+#[test]
+fn one_image_that_ends_at_once_or_is_the_first_taken_back_leaves_what_was_before() {
+    let bench = Workbench::new();
+    let mut container = Container { run: Some(run_settings()), ..container(&bench) };
+    let [one, two] = ["1", "2"].map(single);
+    let note = activated(&bench, &container, &one);
+    container.revert(&bench, Job { component: &one.component, previous: None, note: &note }).unwrap();
+    assert_eq!((bench.names("store/containers"), images(&bench)), (vec![], 0));
+    install(&bench, &container, &one);
+    let component = &two.component;
+    let note = container.plan(&bench, Job { component, previous: None, note: "" }).unwrap();
+    let job = Job { component, previous: None, note: &note };
+    deliver(&bench, &container, job, &two);
+    container.stage(&bench, job).unwrap();
+    container.run.as_mut().unwrap().command = vec!["crash".into()];
+    let failed = container.activate(&bench, job).unwrap_err().sentence();
+    assert!(failed.ends_with("muster-app-web: exited (1)"), "{failed}");
+    container.run = Some(run_settings());
+    container.revert(&bench, job).unwrap();
+    assert_eq!(container_that_runs(&bench).0, digest(&one.files[0].1).hex());
+    // A Compose file is no longer what this device takes, and without `run` an image alone isn't.
+    let refused = |container: &Container, set: Set| {
+        container.plan(&bench, Job { component: &set.component, previous: None, note: "" }).unwrap_err().sentence()
+    };
+    assert!(refused(&container, web("3")).contains("send one image and nothing else"));
+    assert!(
+        refused(&Container { run: None, ..container.clone() }, single("3")).contains("or `run` to the agent's file")
+    );
+}
+
+#[test]
+fn a_change_from_a_compose_file_to_one_image_and_back_leaves_nothing_of_the_other() {
+    let bench = Workbench::new();
+    let compose = container(&bench);
+    let single_image = Container { run: Some(run_settings()), ..compose.clone() };
+    install(&bench, &compose, &web("1"));
+    install(&bench, &single_image, &single("2"));
+    assert!(!bench.path("store/running").exists());
+    assert_eq!(container_that_runs(&bench).0, digest(&single("2").files[0].1).hex());
+    install(&bench, &compose, &web("3"));
+    assert!(runs(&bench, &web("3")) && bench.names("store/containers").is_empty());
+}
+
+#[test]
+fn names_that_are_somebody_elses_are_refused_before_anything_is_fetched() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    let quadlet = || b"[Container]\nImage=localhost/web:latest\n".to_vec();
+    let image = archive("localhost/web:latest", "1");
+    let named = |name| set("1", vec![("web.tar", image.clone()), (name, quadlet())]);
+    let plan = |set: &Set| {
+        let planned = container.plan(&bench, Job { component: &set.component, previous: None, note: "" });
+        planned.map_err(|error| error.sentence())
+    };
+    bench.write("quadlets/db.container", "[Container]\n");
+    let refused = plan(&named("db.container")).unwrap_err();
+    assert!(refused.contains("db.container is there and not this component's"), "{refused}");
+    let refused = plan(&named("ssh.container")).unwrap_err();
+    assert!(refused.contains("take the place of the device's own ssh.service"), "{refused}");
+    install(&bench, &container, &named("web.container"));
+    plan(&named("web.container")).unwrap();
+    bench.write_program("engine", "echo podman version 4.3.1");
+    let refused = plan(&named("web.container")).unwrap_err();
+    assert!(refused.contains("need podman 4.4"), "{refused}");
 }
