@@ -8,9 +8,11 @@
 //! FOLDER/DIGEST.file              the artifacts; images are loaded again from them if the engine lost them
 //! FOLDER/versions/NAME/…          description and `manifest.json`: which names mean which images
 //! FOLDER/current -> versions/NAME
+//! FOLDER/loaded.json              which images came by us and may be removed by us
 //! ```
 
 pub mod archive;
+mod loaded;
 pub mod policy;
 pub mod runtime;
 
@@ -21,6 +23,8 @@ use muster_vocab::Sha256;
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
+use self::archive::Archived;
+use self::loaded::Loaded;
 use self::policy::{Described, Permit, Policy};
 use self::runtime::{Image, RunSettings, Runtime};
 use super::cellar::Cellar;
@@ -107,7 +111,7 @@ impl Container {
         for (index, artifact) in job.component.artifacts.iter().enumerate() {
             let (name, file) = (&artifact.file_name, self.cellar().new_one(job, index)?);
             if is_archive(name) {
-                images.extend(archive::names(world.disk(), &file, name)?);
+                images.extend(archive::images(world.disk(), &file, name)?.into_iter().map(|image| image.name));
                 continue;
             }
             let text = disk::read(world.disk(), &file, DESCRIPTION_BYTES_MAX)
@@ -129,28 +133,50 @@ impl Container {
     /// Loads the images and says what their names mean now; names that what runs uses as well mean again what they did.
     fn load(&self, world: &dyn World, job: Job<'_>) -> Result<Vec<Image>, InstallError> {
         let current = self.current(world)?.map(|current| current.images).unwrap_or_default();
+        let is_by_content = self.runtime.names_by_content(world)?;
         let mut images = Vec::new();
         for (index, artifact) in job.component.artifacts.iter().enumerate() {
             if !is_archive(&artifact.file_name) {
                 continue;
             }
             let file = self.cellar().new_one(job, index)?;
-            let names = archive::names(world.disk(), &file, &artifact.file_name)?;
+            let archived = archive::images(world.disk(), &file, &artifact.file_name)?;
+            self.note_missing(world, &archived)?;
             self.runtime.load(world, &file.to_string_lossy())?;
-            for name in names {
-                let id = self.runtime.id(world, &name)?.ok_or_else(|| {
-                    InstallError::Refused(format!(
-                        "{}: it was loaded, and there is no image {name}",
-                        artifact.file_name
-                    ))
-                })?;
+            for Archived { name, id: expected } in archived {
+                let refused = |why: &str| InstallError::Refused(format!("{}: {why}", artifact.file_name));
+                let found = self.runtime.id(world, &name)?;
+                let id = found.ok_or_else(|| refused(&format!("it was loaded, and there is no image {name}")))?;
                 if let Some(used) = current.iter().find(|used| used.name == name && used.id != id) {
                     self.runtime.tag(world, used)?;
+                }
+                match expected {
+                    Some(expected) if expected == id => {}
+                    Some(_) if is_by_content => {
+                        return Err(refused(&format!("{name} is image {id} once loaded, and the archive has another")));
+                    }
+                    // Nobody could say its id beforehand.
+                    Some(_) | None => self.loaded().add(world, [id.clone()])?,
                 }
                 images.push(Image { name, id });
             }
         }
         Ok(images)
+    }
+
+    fn loaded(&self) -> Loaded<'_> {
+        Loaded { folder: &self.folder }
+    }
+
+    /// Notes which images come by us, before they do.
+    fn note_missing(&self, world: &dyn World, archived: &[Archived]) -> Result<(), InstallError> {
+        let mut missing = Vec::new();
+        for id in archived.iter().filter_map(|image| image.id.as_ref()) {
+            if self.runtime.id(world, id)?.is_none() {
+                missing.push(id.clone());
+            }
+        }
+        self.loaded().add(world, missing)
     }
 
     /// Copies the description beside its manifest.
@@ -325,27 +351,13 @@ impl Container {
         to.map_or(Ok(()), |to| self.bring_up(world, to, job))
     }
 
-    /// Images of versions that are gone, unless one that stays has them too.
-    fn forget_images(&self, world: &dyn World, gone: &[Image], stay: &[String]) -> Result<(), InstallError> {
+    /// Removes the images that we loaded, but those of versions that stay.
+    fn forget_images(&self, world: &dyn World, stay: &[String]) -> Result<(), InstallError> {
         let mut used = BTreeSet::new();
         for version in stay {
             used.extend(self.manifest(world, version)?.images.into_iter().map(|image| image.id));
         }
-        let gone: BTreeSet<&str> = gone.iter().map(|image| image.id.as_str()).collect();
-        gone.into_iter().filter(|id| !used.contains(*id)).for_each(|id| self.runtime.forget(world, id));
-        Ok(())
-    }
-
-    /// Of all versions that lie here.
-    fn images(&self, world: &dyn World) -> Result<Vec<Image>, InstallError> {
-        let folder = self.folder.join("versions");
-        let names = world.disk().list(&folder).map_err(InstallError::disk("looking for versions"))?;
-        let mut images = Vec::new();
-        for name in names {
-            // What is half written has no manifest.
-            images.extend(self.manifest(world, &name).map(|manifest| manifest.images).unwrap_or_default());
-        }
-        Ok(images)
+        self.loaded().keep_only(world, &self.runtime, &used)
     }
 }
 
@@ -479,10 +491,10 @@ impl Installer for Container {
     }
 
     fn commit(&self, world: &dyn World, job: Job<'_>) -> Result<(), InstallError> {
-        let (new, all) = (version_of(job), self.images(world)?);
+        let new = version_of(job);
         let mut stay = self.versions().remember(world, (&new, job), self.keep)?;
         stay.push(new);
-        self.forget_images(world, &all, &stay)?;
+        self.forget_images(world, &stay)?;
         self.versions().keep_only(world, "versions", &|name| stay.iter().any(|version| version == name))?;
         self.cellar().keep(world.disk(), job)?;
         self.versions().forget_switch(world)
@@ -496,10 +508,9 @@ impl Installer for Container {
             self.versions().forget_switch(world)?;
         }
         if before != Some(new.as_str()) {
-            let (all, mut stay) = (self.images(world)?, self.versions().history(world)?);
+            let mut stay = self.versions().history(world)?;
             stay.extend(before.map(str::to_owned));
-            // First the images: only the manifests know of them.
-            self.forget_images(world, &all, &stay)?;
+            self.forget_images(world, &stay)?;
             self.versions().keep_only(world, "versions", &|name| stay.iter().any(|version| version == name))?;
         }
         self.cellar().sweep(world.disk())?;

@@ -151,13 +151,20 @@ impl Runtime {
         self.done(world, &self.engine, &["tag", &image.id, &image.name]).map(|_| ())
     }
 
-    /// One that somebody else uses too stays; that is said and no failure.
-    pub fn forget(&self, world: &dyn World, id: &str) {
-        match self.run(world, &self.engine, &["rmi", id], LOOK_TIMEOUT) {
-            Ok(ran) if ran.succeeded() => {}
-            Ok(ran) => world.host().log(&format!("image {id} stays: {}", ran.last_lines(1).join(""))),
-            Err(error) => world.host().log(&format!("image {id} stays: {}", error.sentence())),
-        }
+    /// Is it gone? One that is in use stays; that is said and no failure.
+    pub fn forget(&self, world: &dyn World, id: &str) -> bool {
+        let why = match self.run(world, &self.engine, &["rmi", id], LOOK_TIMEOUT) {
+            Ok(ran) if ran.succeeded() => return true,
+            Ok(ran) => ran.last_lines(1).join(""),
+            Err(error) => error.sentence(),
+        };
+        world.host().log(&format!("image {id} stays: {why}"));
+        false
+    }
+
+    /// Are its ids the digests of what the archives hold? Docker's are, unless containerd keeps its images.
+    pub fn names_by_content(&self, world: &dyn World) -> Result<bool, InstallError> {
+        Ok(!self.answers(world, &self.engine, "--version")?.starts_with("Docker "))
     }
 
     /// Is it a description that the compose program understands?

@@ -8,7 +8,7 @@ use muster_wire::agent::{Artifact, Component};
 use super::*;
 use crate::workbench::{Workbench, digest};
 
-/// Images are named by the digest of their archive; the archive's manifest says what they are called.
+/// Images are the digest of their configuration; the archive's manifest says what they are called.
 const ENGINE: &str = r#"
 store=$(dirname "$0")/store
 mkdir -p "$store/images" "$store/names"
@@ -17,7 +17,7 @@ case "$1" in
   --version) echo podman version 4.9.3 ;;
   load)
     name=$(tar -xOf "$3" manifest.json | sed 's/.*RepoTags":\["\([^"]*\)".*/\1/')
-    id=$(sha256sum "$3" | cut -c1-64)
+    id=$(tar -xOf "$3" config | sha256sum | cut -c1-64)
     touch "$store/images/$id"; echo "$id" > "$(file "$name")" ;;
   image)
     if [ -e "$store/images/$5" ]; then echo "sha256:$5"
@@ -67,9 +67,9 @@ struct Set {
 }
 
 fn archive(name: &str, content: &str) -> Vec<u8> {
-    let manifest = format!(r#"[{{"Config":"c","RepoTags":["{name}"],"Layers":[]}}]"#);
+    let manifest = format!(r#"[{{"Config":"config","RepoTags":["{name}"],"Layers":[]}}]"#);
     let mut builder = tar::Builder::new(Vec::new());
-    for (name, text) in [("layer", content), ("manifest.json", &manifest)] {
+    for (name, text) in [("config", content), ("manifest.json", &manifest)] {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
@@ -140,8 +140,13 @@ fn install(bench: &Workbench, container: &Container, set: &Set) {
 }
 
 fn runs(bench: &Workbench, set: &Set) -> bool {
-    let id = digest(&set.files[0].1).hex();
+    let id = id(set);
     std::fs::read_to_string(bench.path("store/runs")).is_ok_and(|runs| runs == format!("muster-app-web {id}\n"))
+}
+
+/// Its version is all that its image's configuration says.
+fn id(set: &Set) -> String {
+    digest(set.component.version.as_bytes()).hex()
 }
 
 fn images(bench: &Workbench) -> usize {
@@ -170,7 +175,7 @@ fn loading_an_image_does_not_change_what_the_running_version_means_by_its_name()
     let job = Job { component: &two.component, previous: None, note: &note };
     deliver(&bench, &container, job, &two);
     container.stage(&bench, job).unwrap();
-    assert_eq!(bench.text("store/names/localhost_web_latest").trim(), digest(&web("1").files[0].1).hex());
+    assert_eq!(bench.text("store/names/localhost_web_latest").trim(), id(&web("1")));
     assert!(runs(&bench, &web("1")));
 }
 
@@ -266,7 +271,7 @@ fn an_image_that_the_engine_lost_is_loaded_again() {
     install(&bench, &container, &web("1"));
     let two = web("2");
     let note = activated(&bench, &container, &two);
-    std::fs::remove_file(bench.path("store/images").join(digest(&web("1").files[0].1).hex())).unwrap();
+    std::fs::remove_file(bench.path("store/images").join(id(&web("1")))).unwrap();
     container.revert(&bench, Job { component: &two.component, previous: None, note: &note }).unwrap();
     assert!(runs(&bench, &web("1")));
 }
@@ -392,7 +397,6 @@ fn one_image_runs_as_the_agents_file_says_whenever_the_power_is_cut() {
     let bench = Workbench::new();
     let container = Container { run: Some(run_settings()), ..container(&bench) };
     let [one, two] = ["1", "2"].map(single);
-    let id = |set: &Set| digest(&set.files[0].1).hex();
     install(&bench, &container, &one);
     let words = "run --detach --pull=never --name muster-app-web --restart=always --publish=8080:80 \
                  --volume=/srv/web:/data --env=A=b c --read-only";
@@ -429,7 +433,7 @@ fn one_image_that_ends_at_once_or_is_the_first_taken_back_leaves_what_was_before
     assert!(failed.ends_with("muster-app-web: exited (1)"), "{failed}");
     container.run = Some(run_settings());
     container.revert(&bench, job).unwrap();
-    assert_eq!(container_that_runs(&bench).0, digest(&one.files[0].1).hex());
+    assert_eq!(container_that_runs(&bench).0, id(&one));
     // A Compose file is no longer what this device takes, and without `run` an image alone isn't.
     let refused = |container: &Container, set: Set| {
         container.plan(&bench, Job { component: &set.component, previous: None, note: "" }).unwrap_err().sentence()
@@ -448,7 +452,7 @@ fn a_change_from_a_compose_file_to_one_image_and_back_leaves_nothing_of_the_othe
     install(&bench, &compose, &web("1"));
     install(&bench, &single_image, &single("2"));
     assert!(!bench.path("store/running").exists());
-    assert_eq!(container_that_runs(&bench).0, digest(&single("2").files[0].1).hex());
+    assert_eq!(container_that_runs(&bench).0, id(&single("2")));
     install(&bench, &compose, &web("3"));
     assert!(runs(&bench, &web("3")) && bench.names("store/containers").is_empty());
 }
@@ -474,4 +478,58 @@ fn names_that_are_somebody_elses_are_refused_before_anything_is_fetched() {
     bench.write_program("engine", "echo podman version 4.3.1");
     let refused = plan(&named("web.container")).unwrap_err();
     assert!(refused.contains("need podman 4.4"), "{refused}");
+}
+
+#[test]
+fn an_image_that_was_there_before_is_never_removed() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    let [one, two] = ["1", "2"].map(web);
+    bench.write(&format!("store/images/{}", id(&one)), "the owner's");
+    let note = activated(&bench, &container, &one);
+    container.revert(&bench, Job { component: &one.component, previous: None, note: &note }).unwrap();
+    assert_eq!(bench.names("store/images"), [id(&one)]);
+    for set in [&one, &two, &web("3"), &web("4")] {
+        install(&bench, &container, set);
+    }
+    let mut kept = [&one, &web("3"), &web("4")].map(id).to_vec();
+    kept.sort();
+    assert_eq!(bench.names("store/images"), kept);
+}
+
+#[test]
+fn images_of_an_update_that_is_given_up_while_they_are_loaded_are_removed_too() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    install(&bench, &container, &web("1"));
+    let two = web("2");
+    let component = &two.component;
+    let note = container.plan(&bench, Job { component, previous: None, note: "" }).unwrap();
+    let job = Job { component, previous: None, note: &note };
+    for changes in 0.. {
+        deliver(&bench, &container, job, &two);
+        bench.cut_power_after(changes);
+        let staged = container.stage(&bench, job);
+        bench.power_on();
+        container.revert(&bench, job).unwrap();
+        assert_eq!((images(&bench), bench.names("own/versions").len()), (1, 1), "cut after {changes}");
+        assert!(runs(&bench, &web("1")));
+        if staged.is_ok() {
+            assert!(changes > 10, "only {changes} cuts");
+            break;
+        }
+    }
+}
+
+#[test]
+fn an_archive_that_becomes_another_image_than_it_holds_is_refused() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    bench.write_program("engine", &ENGINE.replace("-xOf \"$3\" config", "-xOf \"$3\" manifest.json"));
+    let one = web("1");
+    let component = &one.component;
+    let job = Job { component, previous: None, note: NOTHING };
+    deliver(&bench, &container, job, &one);
+    let refused = container.stage(&bench, job).unwrap_err().sentence();
+    assert!(refused.contains("once loaded, and the archive has another"), "{refused}");
 }
