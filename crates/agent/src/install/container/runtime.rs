@@ -10,6 +10,12 @@ const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 const LINES_TOLD: usize = 10;
 /// Looking at things, and giving them names.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(120);
+/// Tells containers that are listed from warnings between them.
+const LISTED: &str = "container ";
+/// In what podman and docker say if there is no such image or container, in small letters.
+const MISSING: [&str; 2] = ["no such ", "not known"];
+/// Of an image: SHA-256 in hex.
+const ID_DIGITS: usize = 64;
 /// How compose programs mark what belongs to a project; podman-compose does it too.
 const PROJECT_LABEL: &str = "com.docker.compose.project";
 
@@ -66,14 +72,24 @@ impl RunSettings {
 const QUADLET_SINCE: [(&str, (u32, u32)); 3] = [("image", (4, 8)), ("pod", (5, 0)), ("build", (5, 2))];
 const QUADLET_FIRST: (u32, u32) = (4, 4);
 
+const PODMAN: &str = "podman version ";
+
+/// By what the engine says of its version, with warnings before it.
+fn is_docker(said: &str) -> bool {
+    said.lines().any(|line| line.starts_with("Docker version "))
+}
+
 /// May a file with this ending be given to the engine that says this version? The error says what to do.
 pub fn takes_quadlet(said: &str, ending: &str) -> Result<(), String> {
-    let said = said.trim();
-    if said.starts_with("Docker ") {
+    if is_docker(said) {
+        let said = said.trim();
         return Err(format!(".{ending} files are for podman, and this is {said}: send a compose.yaml instead"));
     }
     // One that doesn't say its version in podman's words is somebody's own, who knows.
-    let Some(version) = said.strip_prefix("podman version ") else { return Ok(()) };
+    let Some((said, version)) = said.lines().find_map(|line| Some((line.trim(), line.trim().strip_prefix(PODMAN)?)))
+    else {
+        return Ok(());
+    };
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
     let has = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let needs = QUADLET_SINCE.iter().find(|(kind, _)| *kind == ending).map_or(QUADLET_FIRST, |(_, since)| *since);
@@ -137,13 +153,31 @@ impl Runtime {
         self.done(world, &self.engine, &["load", "--input", archive]).map(|_| ())
     }
 
+    /// What the engine says of an image or a container; none: it has none. Not to get an answer is an error: what can't be
+    /// seen isn't gone.
+    fn inspect(&self, world: &dyn World, words: [&str; 2], format: &str) -> Result<Option<String>, InstallError> {
+        let [kind, name] = words;
+        let words = [kind, "inspect", "--format", format, name];
+        let ran = self.run(world, &self.engine, &words, LOOK_TIMEOUT)?;
+        let text = String::from_utf8_lossy(&ran.output).into_owned();
+        if ran.succeeded() {
+            return Ok(Some(text));
+        }
+        let said = text.to_lowercase();
+        if ran.exit_code.is_some() && MISSING.iter().any(|missing| said.contains(missing)) {
+            return Ok(None);
+        }
+        let what = format!("{} {}", self.engine.join(" "), words.join(" "));
+        Err(InstallError::Program { what, lines: ran.last_lines(LINES_TOLD) })
+    }
+
     /// What an image is, by name or by what it is; none: it isn't there.
     pub fn id(&self, world: &dyn World, image: &str) -> Result<Option<String>, InstallError> {
-        let ran = self.run(world, &self.engine, &["image", "inspect", "--format", "{{.Id}}", image], LOOK_TIMEOUT)?;
-        let text = String::from_utf8_lossy(&ran.output);
-        let id = text.trim().trim_start_matches("sha256:");
-        let is_id = ran.succeeded() && !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        Ok(is_id.then(|| id.to_owned()))
+        let Some(text) = self.inspect(world, ["image", image], "{{.Id}}")? else { return Ok(None) };
+        // Warnings come before it.
+        let found = text.lines().map(|line| line.trim().trim_start_matches("sha256:")).find(|line| is_id(line));
+        let odd = || InstallError::Refused(format!("the engine says of image {image}: {:?}", text.trim()));
+        found.map(|id| Some(id.to_owned())).ok_or_else(odd)
     }
 
     /// Names move: each start gives them to the images that this version came with.
@@ -164,7 +198,7 @@ impl Runtime {
 
     /// Are its ids the digests of what the archives hold? Docker's are, unless containerd keeps its images.
     pub fn names_by_content(&self, world: &dyn World) -> Result<bool, InstallError> {
-        Ok(!self.answers(world, &self.engine, "--version")?.starts_with("Docker "))
+        Ok(!is_docker(&self.answers(world, &self.engine, "--version")?))
     }
 
     /// Is it a description that the compose program understands?
@@ -186,10 +220,10 @@ impl Runtime {
         let said = self.done(world, &self.compose, &words)?;
         // Not each compose program fails if a container does.
         let label = format!("label={PROJECT_LABEL}={project}");
-        let format = "{{.Names}}: {{.Status}}";
-        let listed = self.done(world, &self.engine, &["ps", "--all", "--filter", &label, "--format", format])?;
+        let format = format!("{LISTED}{{{{.Names}}}}: {{{{.Status}}}}");
+        let listed = self.done(world, &self.engine, &["ps", "--all", "--filter", &label, "--format", &format])?;
         let listed = String::from_utf8_lossy(&listed);
-        let states: Vec<&str> = listed.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let states: Vec<&str> = listed.lines().filter_map(|line| line.trim().strip_prefix(LISTED)).collect();
         let down: Vec<String> = states.iter().filter(|line| !is_well(line)).map(|line| (*line).to_owned()).collect();
         if !states.is_empty() && down.is_empty() {
             return Ok(());
@@ -211,8 +245,9 @@ impl Runtime {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         self.done(world, &self.engine, &words)?;
         let format = "{{.State.Status}} ({{.State.ExitCode}})";
-        let state = self.done(world, &self.engine, &["container", "inspect", "--format", format, name])?;
-        let state = String::from_utf8_lossy(&state).trim().to_owned();
+        let state = self.inspect(world, ["container", name], format)?.unwrap_or_else(|| "gone".into());
+        // Warnings come before it.
+        let state = state.lines().last().map(str::trim).unwrap_or_default();
         if state.starts_with("running") || state == "exited (0)" {
             return Ok(());
         }
@@ -222,9 +257,7 @@ impl Runtime {
 
     /// One that isn't there needs nothing.
     pub fn stop(&self, world: &dyn World, name: &str) -> Result<(), InstallError> {
-        let found =
-            self.run(world, &self.engine, &["container", "inspect", "--format", "{{.Id}}", name], LOOK_TIMEOUT)?;
-        if !found.succeeded() {
+        if self.inspect(world, ["container", name], "{{.Id}}")?.is_none() {
             return Ok(());
         }
         self.done(world, &self.engine, &["rm", "--force", name]).map(|_| ())
@@ -238,6 +271,10 @@ impl Runtime {
     pub fn systemctl(&self, world: &dyn World, words: &[&str]) -> Result<(), InstallError> {
         self.done(world, &self.systemctl, words).map(|_| ())
     }
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// By a line `NAME: STATUS`. One that ended well has done its work.
@@ -264,7 +301,7 @@ mod tests {
     fn quadlet_files_are_refused_where_nothing_would_start_them() {
         for (said, ending) in [
             ("podman version 4.4.0\n", "container"),
-            ("podman version 5.0.0-dev", "pod"),
+            ("WARN[0000] slow disk\npodman version 5.0.0-dev\n", "pod"),
             ("podman version 10.0.1", "build"),
             ("our engine 1", "container"),
         ] {

@@ -11,6 +11,7 @@ use crate::workbench::{Workbench, digest};
 /// Images are the digest of their configuration; the archive's manifest says what they are called.
 const ENGINE: &str = r#"
 store=$(dirname "$0")/store
+echo "WARN[0000] an engine talks" >&2
 mkdir -p "$store/images" "$store/names"
 file() { echo "$store/names/$(echo "$1" | tr '/:' '__')"; }
 case "$1" in
@@ -33,7 +34,7 @@ case "$1" in
     [ -e "$store/containers/$5" ] || { echo "no such container: $5"; exit 1; }
     if grep -q crash "$store/containers/$5"; then echo "exited (1)"; else echo "running (0)"; fi ;;
   rm) rm "$store/containers/$3" ;;
-  ps) cat "$store/running" 2>/dev/null || true ;;
+  ps) [ ! -e "$store/running" ] || sed 's/^/container /' "$store/running" ;;
 esac
 "#;
 
@@ -59,6 +60,15 @@ folder=$(dirname "$0")
 [ "$1" = --version ] && exit 0
 [ "$1" = cat ] && exec test "$2" = ssh.service
 echo "$*" >> "$folder/told"
+"#;
+
+/// Each program counts down; after so many none does anything, as if the power had been cut before it.
+const CUT: &str = r#"
+left=$(dirname "$0")/left
+if [ -e "$left" ]; then
+  [ "$(cat "$left")" -gt 0 ] || { echo "the power was cut"; exit 137; }
+  echo $(($(cat "$left") - 1)) > "$left"
+fi
 "#;
 
 struct Set {
@@ -98,9 +108,9 @@ fn web(version: &str) -> Set {
 }
 
 fn container(bench: &Workbench) -> Container {
-    bench.write_program("engine", ENGINE);
-    bench.write_program("compose", COMPOSE);
-    bench.write_program("systemctl", SYSTEMCTL);
+    for (name, text) in [("engine", ENGINE), ("compose", COMPOSE), ("systemctl", SYSTEMCTL)] {
+        bench.write_program(name, &format!("{CUT}{text}"));
+    }
     let words = |name: &str| vec![bench.path(name).to_string_lossy().into_owned()];
     let timeout = Duration::from_secs(60);
     Container {
@@ -132,6 +142,20 @@ fn activated(bench: &Workbench, container: &Container, set: &Set) -> String {
     assert_eq!(container.activate(bench, job).unwrap(), Takes::Effect);
     assert_eq!(container.running(bench, job).unwrap(), Running::New);
     note
+}
+
+/// Cuts the power before the first program, before the second, … until all of them run. Answers how often.
+fn cut_between_programs(bench: &Workbench, act: impl Fn() -> Result<(), InstallError>, between: impl Fn()) -> u32 {
+    for programs in 0..1000 {
+        bench.write("left", programs.to_string());
+        let outcome = act();
+        std::fs::remove_file(bench.path("left")).unwrap();
+        match outcome {
+            Ok(()) => return programs,
+            Err(_) => between(),
+        }
+    }
+    panic!("it never ends")
 }
 
 fn install(bench: &Workbench, container: &Container, set: &Set) {
@@ -532,4 +556,46 @@ fn an_archive_that_becomes_another_image_than_it_holds_is_refused() {
     deliver(&bench, &container, job, &one);
     let refused = container.stage(&bench, job).unwrap_err().sentence();
     assert!(refused.contains("once loaded, and the archive has another"), "{refused}");
+}
+
+#[test]
+fn power_cut_between_two_commands_of_the_engine_loses_neither_version() {
+    for is_single in [false, true] {
+        let bench = Workbench::new();
+        let container = Container { run: is_single.then(run_settings), ..container(&bench) };
+        let [one, two] = ["1", "2"].map(if is_single { single } else { web });
+        let is_running =
+            |set: &Set| if is_single { container_that_runs(&bench).0 == id(set) } else { runs(&bench, set) };
+        install(&bench, &container, &one);
+        let component = &two.component;
+        let note = container.plan(&bench, Job { component, previous: None, note: "" }).unwrap();
+        let job = Job { component, previous: None, note: &note };
+        deliver(&bench, &container, job, &two);
+        let mut cuts = cut_between_programs(&bench, || container.stage(&bench, job), || assert!(is_running(&one)));
+        cuts += cut_between_programs(&bench, || container.activate(&bench, job).map(drop), || {});
+        assert!(is_running(&two));
+        cuts += cut_between_programs(&bench, || container.revert(&bench, job).map(drop), || {});
+        assert!(is_running(&one));
+        // An engine that didn't answer when it should have removed an image is asked the next time.
+        deliver(&bench, &container, job, &two);
+        container.stage(&bench, job).unwrap();
+        container.activate(&bench, job).unwrap();
+        cut_between_programs(&bench, || container.commit(&bench, job), || assert!(is_running(&two)));
+        assert!(is_running(&two));
+        install(&bench, &container, &if is_single { single("3") } else { web("3") });
+        assert_eq!((images(&bench), bench.names("own/versions").len()), (2, 2));
+        assert!(cuts > 10, "only {cuts} cuts");
+    }
+}
+
+#[test]
+fn an_engine_that_does_not_answer_has_not_lost_its_images() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    let one = web("1");
+    install(&bench, &container, &one);
+    assert_eq!(container.runtime.id(&bench, &id(&web("2"))).unwrap(), None);
+    bench.write_program("engine", "echo the store is locked; exit 125");
+    let failed = container.runtime.id(&bench, &id(&one)).unwrap_err().sentence();
+    assert!(failed.ends_with("the store is locked"), "{failed}");
 }
