@@ -24,6 +24,8 @@ pub enum Permit {
     HostNetwork,
     /// To see the device's processes.
     HostPid,
+    /// Containers and pods with names of the release's choice: compose programs and podman remove what has them already.
+    ContainerNames,
     /// Images that don't come with the release.
     Pull,
     /// Programs that systemd runs outside of containers.
@@ -40,6 +42,7 @@ impl Permit {
             Self::Capabilities => "capabilities",
             Self::HostNetwork => "host-network",
             Self::HostPid => "host-pid",
+            Self::ContainerNames => "container-names",
             Self::Pull => "pull",
             Self::Units => "units",
             Self::Everything => "everything",

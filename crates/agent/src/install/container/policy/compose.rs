@@ -8,12 +8,11 @@ use serde_json::{Map, Value};
 use super::{Described, Permit, Policy, mount_options};
 
 /// Of a service: they stay inside of its container, or ask for less than the engine gives.
-const SERVICE_FREE: [&str; 48] = [
+const SERVICE_FREE: [&str; 47] = [
     "attach",
     "cap_drop",
     "command",
     "configs",
-    "container_name",
     "cpu_count",
     "cpu_percent",
     "cpu_period",
@@ -153,6 +152,7 @@ fn check_setting(policy: &Policy, described: Described<'_>, key: &str, value: &V
         "security_opt" => check_security(policy, value),
         "network_mode" => check_network_mode(policy, plain(value, key)?),
         "networks" => check_joined(policy, value),
+        "container_name" => policy.needs(Permit::ContainerNames, &asked()),
         "pid" => policy.needs(Permit::HostPid, &asked()),
         "ipc" if ["private", "shareable", "none"].contains(&plain(value, key)?) => Ok(()),
         "volumes" => entries(value).into_iter().try_for_each(|entry| check_mount(policy, described, entry)),

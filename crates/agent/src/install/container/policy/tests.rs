@@ -56,7 +56,7 @@ fn a_usual_compose_file_needs_nothing_but_its_mounts() {
 
 #[test]
 fn what_reaches_out_of_a_container_is_refused_unless_the_owner_allows_it() {
-    use Permit::{Capabilities, Everything, HostNetwork, HostPid, Privileged, Pull};
+    use Permit::{Capabilities, ContainerNames, Everything, HostNetwork, HostPid, Privileged, Pull};
     for (settings, permit) in [
         ("privileged: true", Privileged),
         // YAML 1.1 reads it as true.
@@ -69,6 +69,7 @@ fn what_reaches_out_of_a_container_is_refused_unless_the_owner_allows_it() {
         ("networks: [host]", HostNetwork),
         ("networks: { 'ns:/proc/1/ns/net': }", HostNetwork),
         ("pid: host", HostPid),
+        ("container_name: muster-other_db_1", ContainerNames),
         ("pull_policy: always", Pull),
         ("ipc: host", Everything),
         ("userns_mode: host", Everything),
@@ -158,7 +159,7 @@ fn a_usual_quadlet_file_needs_nothing_but_its_mounts() {
 
 #[test]
 fn what_a_quadlet_file_or_unit_does_outside_of_its_container_has_to_be_allowed() {
-    use Permit::{Capabilities, Everything, HostNetwork, Privileged, Pull, Units};
+    use Permit::{Capabilities, ContainerNames, Everything, HostNetwork, Privileged, Pull, Units};
     for (name, text, permit) in [
         ("web.container", "[Container]\nPodmanArgs=--privileged\n", Everything),
         ("web.container", "[Container]\nVolume=data.volume:/a:O,upperdir=/etc\n", Everything),
@@ -166,6 +167,7 @@ fn what_a_quadlet_file_or_unit_does_outside_of_its_container_has_to_be_allowed()
         ("web.container", "[Container]\nAddCapability=SYS_ADMIN\n", Capabilities),
         ("web.container", "[Container]\nSecurityLabelDisable=true\n", Privileged),
         ("web.container", "[Container]\nNetwork=host\n", HostNetwork),
+        ("web.container", "[Container]\nContainerName=db\n", ContainerNames),
         ("web.container", "[Container]\nImage=docker.io/nginx\n", Pull),
         ("web.container", "[Service]\nExecStartPre=/bin/sh -c reboot\n", Units),
         ("web.container", "[Unit]\nWants=poweroff.target\n", Units),

@@ -6,9 +6,8 @@
 use super::{Described, Permit, Policy, mount_options};
 
 /// Of a container: they stay inside of it, or ask for less than the engine gives.
-const CONTAINER_FREE: [&str; 53] = [
+const CONTAINER_FREE: [&str; 51] = [
     "AddHost",
-    "ContainerName",
     "DNS",
     "DNSOption",
     "DNSSearch",
@@ -40,7 +39,6 @@ const CONTAINER_FREE: [&str; 53] = [
     "NoNewPrivileges",
     "Notify",
     "PidsLimit",
-    "PodName",
     "PublishPort",
     "ReadOnly",
     "ReadOnlyTmpfs",
@@ -180,6 +178,7 @@ fn check_container(policy: &Policy, described: Described<'_>, key: &str, value: 
         "Image" => policy.image(value, described),
         "Pull" if ["never", "missing"].contains(&value) => Ok(()),
         "Pull" | "AutoUpdate" => policy.needs(Permit::Pull, &format!("`{key}`")),
+        "ContainerName" | "PodName" => policy.needs(Permit::ContainerNames, &format!("`{key}`")),
         "AddCapability" => policy.needs(Permit::Capabilities, "a capability"),
         "Network" if ["none", "bridge", "private"].contains(&value) || is_own(described, value, ".network") => Ok(()),
         "Network" => policy.needs(Permit::HostNetwork, &format!("the network {value:?}")),
