@@ -4,6 +4,7 @@
 
 mod golden;
 mod join;
+mod program;
 mod reports;
 mod routes;
 mod update;

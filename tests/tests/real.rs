@@ -1,4 +1,4 @@
-//! Programs we did not write, against a real server. They are skipped by `cargo xtask test --fast`.
+//! Programs we did not write against a real server, and what takes a minute. `cargo xtask test --fast` skips them.
 
 mod agent_podman;
 mod agent_rauc;
@@ -7,4 +7,5 @@ mod boot;
 mod bootloaders;
 mod clock;
 mod schemathesis;
+mod storm;
 mod swupdate;

@@ -4,6 +4,7 @@
 //! a power cut may not take: what matters is in the state, and the state is durable before anything is done about it.
 
 mod chores;
+pub mod consent;
 mod consider;
 mod delta;
 mod fetch;
@@ -15,7 +16,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_vocab::Timestamp;
-use muster_wire::agent::{ActionSaid, Attributes, Said};
+use muster_wire::agent::{ActionSaid, Attributes, Deployment, Said};
+
+use self::consent::Consent;
 
 use crate::attributes::AttributeSettings;
 use crate::commands::CommandSettings;
@@ -88,6 +91,10 @@ pub enum Wait {
 pub trait Judge: Send + Sync {
     /// Why it may not be installed now; none: it may.
     fn objection(&self, world: &dyn World) -> Option<String>;
+    /// Does the person at the device consent to an update that an operator won't bring without?
+    fn consent(&self, _world: &dyn World, _order: &Deployment) -> Consent {
+        Consent::NobodyToAsk
+    }
     /// What is not well with the new version, each with its last lines; empty: all is well.
     fn complaints(&self, world: &dyn World) -> Vec<String>;
 }

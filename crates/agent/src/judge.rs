@@ -8,13 +8,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Judge;
+use muster_wire::agent::Deployment;
+
 use crate::hours::{self, Hours};
 use crate::world::{Run, World};
+use crate::{Consent, Judge};
 
 /// Lines of a check's output that go into the report.
 const LINES: usize = 10;
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// The exit code by which a person says no.
+const DENIES: i32 = 3;
 
 /// When the device agrees to an update.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +31,9 @@ pub struct Policy {
     pub hours: Vec<Hours>,
     /// Words of a command that says by exit code 0 that it may be installed now: nobody is being treated, no train runs.
     pub confirm: Vec<String>,
+    /// Words of a command that asks the person at the device, for rollouts that want consent. It finds the order as JSON
+    /// on its standard input, and ends with 0 for yes, 3 for no, anything else for no answer yet.
+    pub consent: Vec<String>,
 }
 
 /// One thing that has to be so after an update. Exactly one of the ways is given.
@@ -77,6 +85,25 @@ impl Judge for Rules {
         }
         let said = run(world, &policy.confirm, self.check_timeout).err()?;
         Some(format!("{} says no: {}", policy.confirm.join(" "), said.join("; ")))
+    }
+
+    fn consent(&self, world: &dyn World, order: &Deployment) -> Consent {
+        let words = &self.policy.consent;
+        if words.is_empty() {
+            return Consent::NobodyToAsk;
+        }
+        let stdin = serde_json::to_vec(order).expect("messages have string keys only");
+        let timeout = self.check_timeout;
+        let run = Run { words, stdin: &stdin, timeout, output_bytes_max: OUTPUT_BYTES_MAX };
+        match world.host().run(&run) {
+            Ok(ran) if ran.succeeded() => Consent::Given,
+            Ok(ran) if ran.exit_code == Some(DENIES) => Consent::Denied(ran.last_lines(LINES)),
+            Ok(_) => Consent::NotYet,
+            Err(failed) => {
+                world.host().log(&format!("nobody could be asked for consent: {}: {failed}", words.join(" ")));
+                Consent::NotYet
+            }
+        }
     }
 
     fn complaints(&self, world: &dyn World) -> Vec<String> {

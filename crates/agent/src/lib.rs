@@ -23,6 +23,7 @@ pub mod state;
 pub mod version;
 pub mod world;
 
+pub use agent::consent::Consent;
 pub use agent::{Agent, Judge, Settings, Wait};
 #[cfg(test)]
 mod workbench;

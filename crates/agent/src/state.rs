@@ -32,6 +32,9 @@ pub struct State {
     /// A restart that was ordered; the next start tells that it happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot: Option<i64>,
+    /// The action that somebody at the device has consented to or denied last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<ActionId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

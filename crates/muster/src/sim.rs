@@ -152,6 +152,7 @@ impl Sim {
             sites: self.sites.clone(),
             poll_ms: self.poll_ms,
             faults: (self.faults != Kinds::NONE).then_some(self.faults),
+            calm: Arc::default(),
             journal: self.journal.clone(),
         };
         let prefix = if ddi < self.devices { format!("{}ddi-", self.prefix) } else { self.prefix.clone() };

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use muster_vocab::ActionId;
 use muster_wire::agent::{
     Command, CommandSaid, CommandState, Configuration, ConfigurationSaid, ConfigurationState, Orders, Said,
 };
 
 use super::talk::CALL_TIMEOUT;
-use super::{Agent, Wait};
+use super::{Agent, Wait, consent};
 use crate::commands::{self, CommandOutcome};
 use crate::keep::KeepError;
 use crate::state::{Configured, State};
@@ -33,6 +34,9 @@ pub(super) struct Chores {
     /// To be fetched and applied.
     configuration: Option<u64>,
     commands: VecDeque<Command>,
+    /// Somebody at the device is to be asked about it, not before `ask_at`.
+    pub(super) consent: Option<ActionId>,
+    pub(super) ask_at: Duration,
     gather_at: Duration,
     look_at: Duration,
 }
@@ -66,6 +70,11 @@ impl Agent {
         self.chores.configuration = orders.configuration.filter(is_wanted);
         let is_new = |command: &&Command| !self.state.commands.contains(&command.id);
         self.chores.commands = orders.commands.iter().filter(is_new).cloned().collect();
+        let consent = consent::to_ask(orders, self.state.answered);
+        if consent != self.chores.consent {
+            self.chores.ask_at = Duration::ZERO;
+        }
+        self.chores.consent = consent;
     }
 
     /// When a chore is due by time; none while an update is past its switch.
@@ -78,6 +87,7 @@ impl Agent {
         let dues = [
             is_ready.then_some(Duration::ZERO),
             configures.then_some(self.chores.configure_at),
+            self.chores.consent.map(|_| self.chores.ask_at.max(self.link.open_at)),
             self.settings.attributes.is_some().then_some(self.chores.gather_at),
             self.looks_for_drift().then_some(self.chores.look_at),
         ];
@@ -107,6 +117,11 @@ impl Agent {
             self.configure(world)?;
         } else if let Some(command) = self.chores.commands.pop_front() {
             self.obey_command(world, &command)?;
+        } else if let Some(action) = self.chores.consent
+            && self.chores.ask_at <= uptime
+            && self.link.is_open(uptime)
+        {
+            self.ask_for_consent(world, action)?;
         } else if self.settings.attributes.is_some() && self.chores.gather_at <= uptime {
             let every = self.settings.attributes.as_ref().map_or(TRY_AGAIN, |settings| settings.every);
             self.chores.gather_at = uptime + every.max(TRY_AGAIN);

@@ -84,3 +84,25 @@ fn without_a_clock_hours_put_an_update_off() {
     let why = Rules { policy, ..rules(vec![]) }.objection(&Workbench::new()).unwrap();
     assert!(why.contains("doesn't know the time yet"), "{why}");
 }
+
+#[test]
+fn a_person_says_yes_or_no_or_nothing_yet() {
+    let order = Deployment {
+        action: muster_vocab::ActionId(7),
+        release: "gateway".into(),
+        version: "1.1".into(),
+        downgrade: false,
+        terms: muster_wire::agent::Terms { download: false, install: false, forced: false },
+        components: vec![],
+    };
+    let bench = Workbench::new();
+    let asked = |consent: Vec<String>| {
+        let policy = Policy { consent, ..Policy::default() };
+        Rules { policy, ..rules(vec![]) }.consent(&bench, &order)
+    };
+    assert_eq!(asked(words("grep -q '\"version\":\"1.1\"'")), Consent::Given);
+    assert_eq!(asked(words("echo later; exit 3")), Consent::Denied(vec!["later".into()]));
+    assert_eq!(asked(words("exit 1")), Consent::NotYet);
+    assert_eq!(asked(vec!["/no/such/program".into()]), Consent::NotYet);
+    assert_eq!(asked(vec![]), Consent::NobodyToAsk);
+}

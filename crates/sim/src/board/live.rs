@@ -53,7 +53,20 @@ pub struct Agents {
     /// Ask this often instead of as the server says.
     pub poll_ms: Option<u64>,
     pub faults: Option<Kinds>,
+    /// Once it is set, nothing goes wrong any more.
+    pub calm: Arc<AtomicBool>,
     pub journal: Option<PathBuf>,
+}
+
+/// What a board is in the end, whatever it said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    pub name: String,
+    /// The version that it runs; none: it does not come up.
+    pub running: Option<String>,
+    /// The version that it would start.
+    pub good: Option<String>,
+    pub power_cuts: u64,
 }
 
 /// Without the token.
@@ -80,6 +93,18 @@ struct Live {
     version: String,
     power_cuts: u64,
     is_gone: bool,
+}
+
+impl Live {
+    fn ran(self) -> Ran {
+        let board = self.board.as_ref();
+        Ran {
+            name: self.name,
+            running: board.and_then(Board::running_version),
+            good: board.and_then(Board::good_version),
+            power_cuts: self.power_cuts,
+        }
+    }
 }
 
 /// A board's way to the real server, over one of the few connections that all share.
@@ -178,7 +203,7 @@ impl Due {
 
 impl Agents {
     /// Runs until `stop` is set. Read `stats` meanwhile.
-    pub fn run(&self, stats: &Arc<Stats>, stop: &AtomicBool) -> Result<Report, FleetError> {
+    pub fn run(&self, stats: &Arc<Stats>, stop: &AtomicBool) -> Result<(Report, Vec<Ran>), FleetError> {
         let journal = self
             .journal
             .as_ref()
@@ -210,7 +235,8 @@ impl Agents {
             }
         });
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Report { devices: self.devices, seed: self.seed, elapsed_ms, stats: stats.snapshot() })
+        let report = Report { devices: self.devices, seed: self.seed, elapsed_ms, stats: stats.snapshot() };
+        Ok((report, boards.into_iter().map(|live| live.into_inner().ran()).collect()))
     }
 
     fn board(&self, index: u32, connections: &Arc<Mutex<Vec<RealNet>>>, stats: &Arc<Stats>) -> Live {
@@ -241,6 +267,9 @@ impl Agents {
         let Some(mut board) = live.board.take() else { return Some(self.join(live)) };
         board.world.machine.pass(live.stepped_at.elapsed());
         live.stepped_at = Instant::now();
+        if self.calm.load(Ordering::Relaxed) && live.storm.take().is_some() {
+            Storm::clear(&board);
+        }
         if let Some(storm) = &mut live.storm {
             storm.shake(&mut board);
         }
