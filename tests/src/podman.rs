@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use muster_agent::install::container::Container;
+use muster_agent::install::container::policy::Policy;
 use muster_agent::install::container::runtime::Runtime;
 use tempfile::TempDir;
 
@@ -68,6 +69,8 @@ impl Podman {
             quadlets: self.folder.path().join("quadlets"),
             units: self.folder.path().join("units"),
             keep: 1,
+            policy: Policy::default(),
+            run: None,
         }
     }
 

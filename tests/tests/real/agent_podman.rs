@@ -1,5 +1,6 @@
 //! Debian's podman and podman-compose, unmodified, run what the agent hands them.
 
+use muster_agent::install::container::runtime::RunSettings;
 use muster_agent::install::{Installer, Running, Takes};
 use muster_tests::part::{Machine, Part};
 use muster_tests::podman::Podman;
@@ -91,4 +92,69 @@ fn archives_in_the_oci_format_are_loaded_too() {
     assert_eq!(podman.version_that_runs(), "1");
     installer.revert(&machine, part.job(&note)).unwrap();
     assert_eq!(podman.podman(&["ps", "--all", "--quiet"]).trim(), "");
+}
+
+#[test]
+fn one_image_runs_as_the_agents_file_says_and_comes_back() {
+    let (podman, machine) = (podman(), Machine::default());
+    let mut installer = podman.installer();
+    let command = ["/bin/busybox", "sh", "-c", SERVES].map(str::to_owned).to_vec();
+    installer.run = Some(RunSettings {
+        ports: vec![],
+        volumes: vec![],
+        env: [("LEVEL".to_owned(), "two words".to_owned())].into(),
+        restart: "always".into(),
+        options: vec!["--network=none".into(), "--read-only".into()],
+        command,
+    });
+    // No compose program is asked.
+    installer.runtime.compose = vec!["/there/is/none".into()];
+    let [one, two] = ["1", "2"]
+        .map(|version| Part::new("app/web", version, &[("web.tar", &podman.image(NAME, version, "oci-archive"))]));
+    let (note, _) = one.install(&installer, &machine);
+    installer.commit(&machine, one.job(&note)).unwrap();
+    assert_eq!(podman.version_that_runs(), "1");
+    let name = podman.podman(&["ps", "--format", "{{.Names}}"]);
+    let settings = "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.RestartPolicy.Name}} {{.Config.Env}}";
+    let settings = podman.podman(&["container", "inspect", "--format", settings, name.trim()]);
+    assert!(settings.starts_with("true always") && settings.contains("LEVEL=two words"), "{settings}");
+
+    let (note, _) = two.install(&installer, &machine);
+    assert_eq!(podman.version_that_runs(), "2");
+    installer.revert(&machine, two.job(&note)).unwrap();
+    assert_eq!((podman.version_that_runs().as_str(), images(&podman)), ("1", 1));
+
+    // A command that isn't in the image is podman's own refusal.
+    installer.run.as_mut().unwrap().command = vec!["/there/is/none".into()];
+    let note = installer.plan(&machine, two.job("")).unwrap();
+    two.deliver(&installer, &machine, two.job(&note));
+    installer.stage(&machine, two.job(&note)).unwrap();
+    let failed = installer.activate(&machine, two.job(&note)).unwrap_err().sentence();
+    assert!(failed.contains("/there/is/none"), "{failed}");
+    installer.run.as_mut().unwrap().command = ["/bin/busybox", "sh", "-c", SERVES].map(str::to_owned).to_vec();
+    installer.revert(&machine, two.job(&note)).unwrap();
+    assert_eq!((podman.version_that_runs().as_str(), images(&podman)), ("1", 1));
+}
+
+#[test]
+fn what_the_owner_has_not_allowed_loads_no_image_and_what_is_allowed_reaches_podman() {
+    let (podman, machine) = (podman(), Machine::default());
+    let mut installer = podman.installer();
+    let shared = tempfile::tempdir().unwrap();
+    std::fs::write(shared.path().join("seen"), "by the container").unwrap();
+    let mount = shared.path().to_str().unwrap();
+    let image = podman.image(NAME, "1", "docker-archive");
+    let text = format!("{}    volumes: ['{mount}:/shared:ro']\n", compose(SERVES));
+    let part = Part::new("app/web", "1", &[("web.tar", &image), ("compose.yaml", text.as_bytes())]);
+    let note = installer.plan(&machine, part.job("")).unwrap();
+    part.deliver(&installer, &machine, part.job(&note));
+    let refused = installer.stage(&machine, part.job(&note)).unwrap_err().sentence();
+    assert!(refused.contains(&format!("{mount} of the device is not for containers")), "{refused}");
+    assert_eq!(images(&podman), 0);
+    installer.policy.mounts.push(shared.path().to_owned());
+    installer.stage(&machine, part.job(&note)).unwrap();
+    installer.activate(&machine, part.job(&note)).unwrap();
+    let name = podman.podman(&["ps", "--format", "{{.Names}}"]);
+    let seen = podman.podman(&["exec", name.trim(), "/bin/busybox", "cat", "/shared/seen"]);
+    assert_eq!(seen.trim(), "by the container");
 }

@@ -1,5 +1,6 @@
 //! How is each component installed? One table `[component.NAME]` of the agent's file each, and the installer from it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use crate::agent::incoming;
 use crate::boot::{Bootloader, grub::Grub, plain::Plain, systemd_boot::SystemdBoot, uboot};
 use crate::install::Installer;
 use crate::install::container::Container;
-use crate::install::container::runtime::Runtime;
+use crate::install::container::policy::{Permit, Policy};
+use crate::install::container::runtime::{RunSettings, Runtime};
 use crate::install::deb::Deb;
 use crate::install::hook::Hook;
 use crate::install::rauc::Rauc;
@@ -85,6 +87,15 @@ pub struct ContainerConfig {
     pub quadlets: PathBuf,
     #[serde(default = "units_default")]
     pub units: PathBuf,
+    /// What a release's description may ask for beyond its containers.
+    #[serde(default)]
+    pub allow: BTreeSet<Permit>,
+    /// Folders, files and devices that containers may see, each exactly so.
+    #[serde(default)]
+    pub mounts: Vec<PathBuf>,
+    /// How a component runs that is one image and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunSettings>,
     /// Former versions that stay, with their images.
     #[serde(default = "keep_default")]
     pub keep: usize,
@@ -250,7 +261,8 @@ impl ContainerConfig {
         if self.engine.is_empty() || self.systemctl.is_empty() {
             return Some("`engine` and `systemctl` need a word at least, such as [\"podman\"]".into());
         }
-        relative(&[&self.quadlets, &self.units]).or_else(|| no_time(self.timeout_s))
+        let paths: Vec<&PathBuf> = [&self.quadlets, &self.units].into_iter().chain(&self.mounts).collect();
+        relative(&paths).or_else(|| no_time(self.timeout_s))
     }
 
     fn build(self, name: &str, folder: PathBuf) -> Container {
@@ -265,7 +277,9 @@ impl ContainerConfig {
         // What Compose allows: small letters, digits, - and _.
         let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
         let project = format!("muster-{}", name.chars().map(plain).collect::<String>());
-        Container { folder, runtime, project, quadlets: self.quadlets, units: self.units, keep: self.keep }
+        let policy = Policy { allow: self.allow, mounts: self.mounts };
+        let (quadlets, units, keep, run) = (self.quadlets, self.units, self.keep, self.run);
+        Container { folder, runtime, project, quadlets, units, keep, policy, run }
     }
 }
 

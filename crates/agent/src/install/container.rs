@@ -1,16 +1,19 @@
 //! Containers: how is one set of images, with the description of how they run, put in place of another?
 //!
 //! A component has archives of images (`podman save`) and either a Compose file with what belongs to it, or Quadlet files
-//! and systemd units. Images come with the release and are never pulled. What runs is what `current` links to, made so
+//! and systemd units; or it is one image, and the agent's file says how that runs. Images come with the release and are never pulled. What runs is what `current` links to, made so
 //! again from the start by one repeatable step, so that a power cut anywhere costs nothing but doing it again.
 //!
 //! ```text
 //! FOLDER/DIGEST.file              the artifacts; images are loaded again from them if the engine lost them
 //! FOLDER/versions/NAME/…          description and `manifest.json`: which names mean which images
 //! FOLDER/current -> versions/NAME
+//! FOLDER/loaded.json              which images came by us and may be removed by us
 //! ```
 
 pub mod archive;
+mod loaded;
+pub mod policy;
 pub mod runtime;
 
 use std::collections::BTreeSet;
@@ -20,7 +23,10 @@ use muster_vocab::Sha256;
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
-use self::runtime::{Image, Runtime};
+use self::archive::Archived;
+use self::loaded::Loaded;
+use self::policy::{Described, Permit, Policy};
+use self::runtime::{Image, RunSettings, Runtime};
 use super::cellar::Cellar;
 use super::versions::{NOTHING, Versions, before};
 use super::{InstallError, Installer, Job, Place, Running, Takes};
@@ -49,6 +55,10 @@ pub struct Container {
     pub units: PathBuf,
     /// Former versions that stay, with their images.
     pub keep: usize,
+    /// What descriptions may ask for.
+    pub policy: Policy,
+    /// How a component runs that is one image and nothing else.
+    pub run: Option<RunSettings>,
 }
 
 /// What a version consists of.
@@ -66,6 +76,11 @@ struct Manifest {
 impl Manifest {
     fn compose(&self) -> Option<&str> {
         self.files.iter().map(String::as_str).find(|name| COMPOSE_FILES.contains(name))
+    }
+
+    /// One image that runs as the agent's file says.
+    fn is_single(&self) -> bool {
+        self.files.is_empty()
     }
 }
 
@@ -90,31 +105,78 @@ impl Container {
         self.versions().linked(world)?.map(|version| self.manifest(world, &version)).transpose()
     }
 
+    /// May this description ask for what it does on this device? Known before anything is loaded.
+    fn check_description(&self, world: &dyn World, job: Job<'_>) -> Result<(), InstallError> {
+        let (mut images, mut texts, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, artifact) in job.component.artifacts.iter().enumerate() {
+            let (name, file) = (&artifact.file_name, self.cellar().new_one(job, index)?);
+            if is_archive(name) {
+                images.extend(archive::images(world.disk(), &file, name)?.into_iter().map(|image| image.name));
+                continue;
+            }
+            let text = disk::read(world.disk(), &file, DESCRIPTION_BYTES_MAX)
+                .map_err(InstallError::disk(format!("reading {name}")))?;
+            files.push(name.clone());
+            texts.push(text);
+        }
+        for (name, text) in files.iter().zip(&texts) {
+            let described = Described { name, text, images: &images, files: &files };
+            if COMPOSE_FILES.contains(&name.as_str()) {
+                self.policy.check_compose(described).map_err(InstallError::Refused)?;
+            } else if is_described(name) {
+                self.policy.check_unit(described).map_err(InstallError::Refused)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Loads the images and says what their names mean now; names that what runs uses as well mean again what they did.
     fn load(&self, world: &dyn World, job: Job<'_>) -> Result<Vec<Image>, InstallError> {
         let current = self.current(world)?.map(|current| current.images).unwrap_or_default();
+        let is_by_content = self.runtime.names_by_content(world)?;
         let mut images = Vec::new();
         for (index, artifact) in job.component.artifacts.iter().enumerate() {
             if !is_archive(&artifact.file_name) {
                 continue;
             }
             let file = self.cellar().new_one(job, index)?;
-            let names = archive::names(world.disk(), &file, &artifact.file_name)?;
+            let archived = archive::images(world.disk(), &file, &artifact.file_name)?;
+            self.note_missing(world, &archived)?;
             self.runtime.load(world, &file.to_string_lossy())?;
-            for name in names {
-                let id = self.runtime.id(world, &name)?.ok_or_else(|| {
-                    InstallError::Refused(format!(
-                        "{}: it was loaded, and there is no image {name}",
-                        artifact.file_name
-                    ))
-                })?;
+            for Archived { name, id: expected } in archived {
+                let refused = |why: &str| InstallError::Refused(format!("{}: {why}", artifact.file_name));
+                let found = self.runtime.id(world, &name)?;
+                let id = found.ok_or_else(|| refused(&format!("it was loaded, and there is no image {name}")))?;
                 if let Some(used) = current.iter().find(|used| used.name == name && used.id != id) {
                     self.runtime.tag(world, used)?;
+                }
+                match expected {
+                    Some(expected) if expected == id => {}
+                    Some(_) if is_by_content => {
+                        return Err(refused(&format!("{name} is image {id} once loaded, and the archive has another")));
+                    }
+                    // Nobody could say its id beforehand.
+                    Some(_) | None => self.loaded().add(world, [id.clone()])?,
                 }
                 images.push(Image { name, id });
             }
         }
         Ok(images)
+    }
+
+    fn loaded(&self) -> Loaded<'_> {
+        Loaded { folder: &self.folder }
+    }
+
+    /// Notes which images come by us, before they do.
+    fn note_missing(&self, world: &dyn World, archived: &[Archived]) -> Result<(), InstallError> {
+        let mut missing = Vec::new();
+        for id in archived.iter().filter_map(|image| image.id.as_ref()) {
+            if self.runtime.id(world, id)?.is_none() {
+                missing.push(id.clone());
+            }
+        }
+        self.loaded().add(world, missing)
     }
 
     /// Copies the description beside its manifest.
@@ -154,6 +216,9 @@ impl Container {
             }
             self.runtime.tag(world, image)?;
         }
+        if manifest.is_single() {
+            return self.start_single(world, &manifest);
+        }
         let folder = self.versions().folder(version);
         match manifest.compose() {
             Some(compose) => self.runtime.compose_up(world, &self.project, &folder.join(compose).to_string_lossy()),
@@ -175,10 +240,53 @@ impl Container {
         Ok(())
     }
 
+    fn start_single(&self, world: &dyn World, manifest: &Manifest) -> Result<(), InstallError> {
+        let (Some(run), Some(image)) = (&self.run, manifest.images.first()) else {
+            return Err(InstallError::Refused(
+                "the agent's file doesn't say any more how the image runs (`run`)".into(),
+            ));
+        };
+        self.runtime.start(world, &self.project, &image.id, run)
+    }
+
+    /// Quadlet files and units: would something start them, and are their names free?
+    fn check_units(&self, world: &dyn World, job: Job<'_>, engine: &str) -> Result<(), InstallError> {
+        let current = self.current(world)?.map(|current| current.files).unwrap_or_default();
+        let names = job.component.artifacts.iter().map(|artifact| &artifact.file_name);
+        for name in names.filter(|name| is_described(name)) {
+            if !is_unit(name) {
+                runtime::takes_quadlet(engine, ending(name)).map_err(InstallError::Refused)?;
+            }
+            if current.contains(name) {
+                continue;
+            }
+            let path = self.place_of_unit(name);
+            if world.disk().kind(&path).map_err(InstallError::disk(format!("looking at {}", path.display())))?.is_some()
+            {
+                let path = path.display();
+                return Err(InstallError::Refused(format!(
+                    "{path} is there and not this component's: use another name"
+                )));
+            }
+            // A generated unit goes before one of the system's packages: `ssh.container` would put an end to ssh.
+            let Some(service) = service_of(name) else { continue };
+            if !self.policy.allows(Permit::Units) && self.runtime.has_unit(world, &service)? {
+                return Err(InstallError::Refused(format!(
+                    "{name} would take the place of the device's own {service}: use another name"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Stops what only the one version has and the other one has not; none: all of it.
     fn take_down(&self, world: &dyn World, version: &str, other: Option<&str>) -> Result<(), InstallError> {
         let manifest = self.manifest(world, version)?;
         let other = other.map(|other| self.manifest(world, other)).transpose()?;
+        if manifest.is_single() {
+            let is_replaced = other.is_some_and(|other| other.is_single());
+            return if is_replaced { Ok(()) } else { self.runtime.stop(world, &self.project) };
+        }
         if let Some(compose) = manifest.compose() {
             let file = self.versions().folder(version).join(compose);
             // The next start of the same project replaces what runs of it.
@@ -243,27 +351,13 @@ impl Container {
         to.map_or(Ok(()), |to| self.bring_up(world, to, job))
     }
 
-    /// Images of versions that are gone, unless one that stays has them too.
-    fn forget_images(&self, world: &dyn World, gone: &[Image], stay: &[String]) -> Result<(), InstallError> {
+    /// Removes the images that we loaded, but those of versions that stay.
+    fn forget_images(&self, world: &dyn World, stay: &[String]) -> Result<(), InstallError> {
         let mut used = BTreeSet::new();
         for version in stay {
             used.extend(self.manifest(world, version)?.images.into_iter().map(|image| image.id));
         }
-        let gone: BTreeSet<&str> = gone.iter().map(|image| image.id.as_str()).collect();
-        gone.into_iter().filter(|id| !used.contains(*id)).for_each(|id| self.runtime.forget(world, id));
-        Ok(())
-    }
-
-    /// Of all versions that lie here.
-    fn images(&self, world: &dyn World) -> Result<Vec<Image>, InstallError> {
-        let folder = self.folder.join("versions");
-        let names = world.disk().list(&folder).map_err(InstallError::disk("looking for versions"))?;
-        let mut images = Vec::new();
-        for name in names {
-            // What is half written has no manifest.
-            images.extend(self.manifest(world, &name).map(|manifest| manifest.images).unwrap_or_default());
-        }
-        Ok(images)
+        self.loaded().keep_only(world, &self.runtime, &used)
     }
 }
 
@@ -288,6 +382,11 @@ fn is_unit(name: &str) -> bool {
     UNIT_ENDINGS.contains(&ending(name))
 }
 
+/// By Quadlet or by systemd.
+fn is_described(name: &str) -> bool {
+    QUADLET_ENDINGS.contains(&ending(name)) || is_unit(name)
+}
+
 /// What systemd calls what a file starts; none: something else starts it.
 fn service_of(file: &str) -> Option<String> {
     let (stem, ending) = file.rsplit_once('.')?;
@@ -301,7 +400,7 @@ fn service_of(file: &str) -> Option<String> {
 }
 
 /// Are these files a description, and only one?
-fn check_files(job: Job<'_>) -> Result<(), InstallError> {
+fn check_files(job: Job<'_>, is_run: bool) -> Result<(), InstallError> {
     let names: Vec<&str> = job.component.artifacts.iter().map(|artifact| artifact.file_name.as_str()).collect();
     let refused = |why: String| Err(InstallError::Refused(why));
     for name in &names {
@@ -315,13 +414,17 @@ fn check_files(job: Job<'_>) -> Result<(), InstallError> {
         }
     }
     let composes = names.iter().filter(|name| COMPOSE_FILES.contains(name)).count();
-    let is_described = |name: &&&str| QUADLET_ENDINGS.contains(&ending(name)) || is_unit(name);
-    let units = names.iter().filter(is_described).count();
+    let units = names.iter().filter(|name| is_described(name)).count();
     let others = names.iter().find(|name| !is_archive(name) && !is_described(name));
     match (composes, units, others) {
+        (0, 0, None) if is_run && names.len() == 1 => Ok(()),
+        _ if is_run => refused("the agent's file says how it runs (`run`): send one image and nothing else".into()),
         (1, 0, _) => Ok(()),
         (0, 1.., None) => Ok(()),
-        (0, 0, _) => refused("nothing says how its images run: add a compose.yaml, Quadlet files or units".into()),
+        (0, 0, _) => refused(
+            "nothing says how its images run: add a compose.yaml, Quadlet files or units, or `run` to the agent's file"
+                .into(),
+        ),
         (0, _, Some(other)) => refused(format!("{other} is no Quadlet file, unit or archive of images (.tar)")),
         (..) => refused("it has to have one Compose file, or Quadlet files and units, and not both".into()),
     }
@@ -334,13 +437,16 @@ impl Installer for Container {
 
     /// The note names the version that is linked.
     fn plan(&self, world: &dyn World, job: Job<'_>) -> Result<String, InstallError> {
-        check_files(job)?;
+        check_files(job, self.run.is_some())?;
         let artifacts = &job.component.artifacts;
-        self.runtime.answers(world, &self.runtime.engine, "--version")?;
-        if artifacts.iter().any(|artifact| COMPOSE_FILES.contains(&artifact.file_name.as_str())) {
+        let engine = self.runtime.answers(world, &self.runtime.engine, "--version")?;
+        if self.run.is_some() {
+            // Needs nothing but the engine.
+        } else if artifacts.iter().any(|artifact| COMPOSE_FILES.contains(&artifact.file_name.as_str())) {
             self.runtime.answers(world, &self.runtime.compose, "version")?;
         } else {
             self.runtime.answers(world, &self.runtime.systemctl, "--version")?;
+            self.check_units(world, job, &engine)?;
         }
         let described = |size: u64, name: &str| !is_archive(name) && size > DESCRIPTION_BYTES_MAX as u64;
         if let Some(large) = artifacts.iter().find(|artifact| described(artifact.size, &artifact.file_name)) {
@@ -355,6 +461,7 @@ impl Installer for Container {
     }
 
     fn stage(&self, world: &dyn World, job: Job<'_>) -> Result<(), InstallError> {
+        self.check_description(world, job)?;
         let images = self.load(world, job)?;
         if self.versions().linked(world)? == Some(version_of(job)) {
             return Ok(());
@@ -384,10 +491,10 @@ impl Installer for Container {
     }
 
     fn commit(&self, world: &dyn World, job: Job<'_>) -> Result<(), InstallError> {
-        let (new, all) = (version_of(job), self.images(world)?);
+        let new = version_of(job);
         let mut stay = self.versions().remember(world, (&new, job), self.keep)?;
         stay.push(new);
-        self.forget_images(world, &all, &stay)?;
+        self.forget_images(world, &stay)?;
         self.versions().keep_only(world, "versions", &|name| stay.iter().any(|version| version == name))?;
         self.cellar().keep(world.disk(), job)?;
         self.versions().forget_switch(world)
@@ -401,10 +508,10 @@ impl Installer for Container {
             self.versions().forget_switch(world)?;
         }
         if before != Some(new.as_str()) {
-            let (all, mut stay) = (self.images(world)?, self.versions().history(world)?);
+            let mut stay = self.versions().history(world)?;
             stay.extend(before.map(str::to_owned));
+            self.forget_images(world, &stay)?;
             self.versions().keep_only(world, "versions", &|name| stay.iter().any(|version| version == name))?;
-            self.forget_images(world, &all, &stay)?;
         }
         self.cellar().sweep(world.disk())?;
         Ok(Takes::Effect)

@@ -8,16 +8,17 @@ use muster_wire::agent::{Artifact, Component};
 use super::*;
 use crate::workbench::{Workbench, digest};
 
-/// Images are named by the digest of their archive; the archive's manifest says what they are called.
+/// Images are the digest of their configuration; the archive's manifest says what they are called.
 const ENGINE: &str = r#"
 store=$(dirname "$0")/store
+echo "WARN[0000] an engine talks" >&2
 mkdir -p "$store/images" "$store/names"
 file() { echo "$store/names/$(echo "$1" | tr '/:' '__')"; }
 case "$1" in
-  --version) echo engine 1 ;;
+  --version) echo podman version 4.9.3 ;;
   load)
     name=$(tar -xOf "$3" manifest.json | sed 's/.*RepoTags":\["\([^"]*\)".*/\1/')
-    id=$(sha256sum "$3" | cut -c1-64)
+    id=$(tar -xOf "$3" config | sha256sum | cut -c1-64)
     touch "$store/images/$id"; echo "$id" > "$(file "$name")" ;;
   image)
     if [ -e "$store/images/$5" ]; then echo "sha256:$5"
@@ -25,7 +26,15 @@ case "$1" in
     else echo "no such image: $5"; exit 1; fi ;;
   tag) [ -e "$store/images/$2" ] || { echo "no such image: $2"; exit 1; }; echo "$2" > "$(file "$3")" ;;
   rmi) rm "$store/images/$2" ;;
-  ps) cat "$store/running" 2>/dev/null || true ;;
+  run)
+    for word; do [ "$last" = --name ] && name=$word; last=$word; [ -e "$store/images/$word" ] && image=$word; done
+    [ -e "$store/containers/$name" ] && { echo "the name $name is in use"; exit 125; }
+    mkdir -p "$store/containers"; echo "$image $*" > "$store/containers/$name" ;;
+  container)
+    [ -e "$store/containers/$5" ] || { echo "no such container: $5"; exit 1; }
+    if grep -q crash "$store/containers/$5"; then echo "exited (1)"; else echo "running (0)"; fi ;;
+  rm) rm "$store/containers/$3" ;;
+  ps) [ ! -e "$store/running" ] || sed 's/^/container /' "$store/running" ;;
 esac
 "#;
 
@@ -49,7 +58,17 @@ esac
 const SYSTEMCTL: &str = r#"
 folder=$(dirname "$0")
 [ "$1" = --version ] && exit 0
+[ "$1" = cat ] && exec test "$2" = ssh.service
 echo "$*" >> "$folder/told"
+"#;
+
+/// Each program counts down; after so many none does anything, as if the power had been cut before it.
+const CUT: &str = r#"
+left=$(dirname "$0")/left
+if [ -e "$left" ]; then
+  [ "$(cat "$left")" -gt 0 ] || { echo "the power was cut"; exit 137; }
+  echo $(($(cat "$left") - 1)) > "$left"
+fi
 "#;
 
 struct Set {
@@ -58,9 +77,9 @@ struct Set {
 }
 
 fn archive(name: &str, content: &str) -> Vec<u8> {
-    let manifest = format!(r#"[{{"Config":"c","RepoTags":["{name}"],"Layers":[]}}]"#);
+    let manifest = format!(r#"[{{"Config":"config","RepoTags":["{name}"],"Layers":[]}}]"#);
     let mut builder = tar::Builder::new(Vec::new());
-    for (name, text) in [("layer", content), ("manifest.json", &manifest)] {
+    for (name, text) in [("config", content), ("manifest.json", &manifest)] {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
@@ -89,9 +108,9 @@ fn web(version: &str) -> Set {
 }
 
 fn container(bench: &Workbench) -> Container {
-    bench.write_program("engine", ENGINE);
-    bench.write_program("compose", COMPOSE);
-    bench.write_program("systemctl", SYSTEMCTL);
+    for (name, text) in [("engine", ENGINE), ("compose", COMPOSE), ("systemctl", SYSTEMCTL)] {
+        bench.write_program(name, &format!("{CUT}{text}"));
+    }
     let words = |name: &str| vec![bench.path(name).to_string_lossy().into_owned()];
     let timeout = Duration::from_secs(60);
     Container {
@@ -101,6 +120,8 @@ fn container(bench: &Workbench) -> Container {
         quadlets: bench.path("quadlets"),
         units: bench.path("units"),
         keep: 1,
+        policy: Policy::default(),
+        run: None,
     }
 }
 
@@ -123,14 +144,33 @@ fn activated(bench: &Workbench, container: &Container, set: &Set) -> String {
     note
 }
 
+/// Cuts the power before the first program, before the second, … until all of them run. Answers how often.
+fn cut_between_programs(bench: &Workbench, act: impl Fn() -> Result<(), InstallError>, between: impl Fn()) -> u32 {
+    for programs in 0..1000 {
+        bench.write("left", programs.to_string());
+        let outcome = act();
+        std::fs::remove_file(bench.path("left")).unwrap();
+        match outcome {
+            Ok(()) => return programs,
+            Err(_) => between(),
+        }
+    }
+    panic!("it never ends")
+}
+
 fn install(bench: &Workbench, container: &Container, set: &Set) {
     let note = activated(bench, container, set);
     container.commit(bench, Job { component: &set.component, previous: None, note: &note }).unwrap();
 }
 
 fn runs(bench: &Workbench, set: &Set) -> bool {
-    let id = digest(&set.files[0].1).hex();
+    let id = id(set);
     std::fs::read_to_string(bench.path("store/runs")).is_ok_and(|runs| runs == format!("muster-app-web {id}\n"))
+}
+
+/// Its version is all that its image's configuration says.
+fn id(set: &Set) -> String {
+    digest(set.component.version.as_bytes()).hex()
 }
 
 fn images(bench: &Workbench) -> usize {
@@ -159,7 +199,7 @@ fn loading_an_image_does_not_change_what_the_running_version_means_by_its_name()
     let job = Job { component: &two.component, previous: None, note: &note };
     deliver(&bench, &container, job, &two);
     container.stage(&bench, job).unwrap();
-    assert_eq!(bench.text("store/names/localhost_web_latest").trim(), digest(&web("1").files[0].1).hex());
+    assert_eq!(bench.text("store/names/localhost_web_latest").trim(), id(&web("1")));
     assert!(runs(&bench, &web("1")));
 }
 
@@ -223,6 +263,7 @@ fn power_cut_anywhere_ends_in_the_old_or_the_new_version() {
     assert!(runs(&bench, &two));
     cuts += bench.cut_everywhere(|| container.revert(&bench, job).map(|_| ()), |_| {});
     assert!(runs(&bench, &web("1")));
+    assert_eq!(images(&bench), 1, "an image is left that nothing knows of");
     deliver(&bench, &container, job, &two);
     container.stage(&bench, job).unwrap();
     container.activate(&bench, job).unwrap();
@@ -254,7 +295,7 @@ fn an_image_that_the_engine_lost_is_loaded_again() {
     install(&bench, &container, &web("1"));
     let two = web("2");
     let note = activated(&bench, &container, &two);
-    std::fs::remove_file(bench.path("store/images").join(digest(&web("1").files[0].1).hex())).unwrap();
+    std::fs::remove_file(bench.path("store/images").join(id(&web("1")))).unwrap();
     container.revert(&bench, Job { component: &two.component, previous: None, note: &note }).unwrap();
     assert!(runs(&bench, &web("1")));
 }
@@ -262,7 +303,8 @@ fn an_image_that_the_engine_lost_is_loaded_again() {
 #[test]
 fn quadlets_and_units_go_where_systemd_looks_and_the_old_ones_leave() {
     let bench = Workbench::new();
-    let container = container(&bench);
+    let mut container = container(&bench);
+    container.policy.allow.insert(policy::Permit::Units);
     let quadlet = b"[Container]\nImage=localhost/web:latest\n".to_vec();
     let unit = b"[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n".to_vec();
     let image = archive("localhost/web:latest", "1");
@@ -319,7 +361,7 @@ fn a_description_that_compose_does_not_understand_is_refused_before_the_switch()
     let container = container(&bench);
     install(&bench, &container, &web("1"));
     let mut files = web("2").files;
-    files[1].1 = b"nonsense".to_vec();
+    files[1].1 = b"x-nonsense: 1\n".to_vec();
     let bad = set("2", files);
     let note = container.plan(&bench, Job { component: &bad.component, previous: None, note: "" }).unwrap();
     let job = Job { component: &bad.component, previous: None, note: &note };
@@ -328,4 +370,232 @@ fn a_description_that_compose_does_not_understand_is_refused_before_the_switch()
     assert!(failed.contains("no services in"), "{failed}");
     container.revert(&bench, job).unwrap();
     assert!(runs(&bench, &web("1")));
+}
+
+#[test]
+fn a_description_that_asks_for_more_than_the_owner_allows_is_refused_before_an_image_is_loaded() {
+    let bench = Workbench::new();
+    let mut container = container(&bench);
+    install(&bench, &container, &web("1"));
+    let mut files = web("2").files;
+    files[1].1.extend(b"    privileged: true\n");
+    let mighty = set("2", files);
+    let note = container.plan(&bench, Job { component: &mighty.component, previous: None, note: "" }).unwrap();
+    let job = Job { component: &mighty.component, previous: None, note: &note };
+    deliver(&bench, &container, job, &mighty);
+    let refused = container.stage(&bench, job).unwrap_err().sentence();
+    assert!(refused.starts_with("compose.yaml: service web: `privileged: true` is not allowed"), "{refused}");
+    assert!(runs(&bench, &web("1")));
+    assert_eq!(images(&bench), 1);
+    container.policy.allow.insert(policy::Permit::Privileged);
+    container.stage(&bench, job).unwrap();
+    container.activate(&bench, job).unwrap();
+    assert!(runs(&bench, &mighty));
+}
+
+fn single(version: &str) -> Set {
+    set(version, vec![("web.tar", archive("localhost/web:latest", version))])
+}
+
+fn run_settings() -> RunSettings {
+    RunSettings {
+        ports: vec!["8080:80".into()],
+        volumes: vec!["/srv/web:/data".into()],
+        env: [("A".to_owned(), "b c".to_owned())].into(),
+        restart: "always".into(),
+        options: vec!["--read-only".into()],
+        command: vec!["serve".into()],
+    }
+}
+
+/// The image of the only container, and the words it was started with.
+fn container_that_runs(bench: &Workbench) -> (String, String) {
+    assert_eq!(bench.names("store/containers"), ["muster-app-web"]);
+    let text = bench.text("store/containers/muster-app-web");
+    let (image, words) = text.trim().split_once(' ').unwrap();
+    (image.to_owned(), words.to_owned())
+}
+
+#[test]
+fn one_image_runs_as_the_agents_file_says_whenever_the_power_is_cut() {
+    let bench = Workbench::new();
+    let container = Container { run: Some(run_settings()), ..container(&bench) };
+    let [one, two] = ["1", "2"].map(single);
+    install(&bench, &container, &one);
+    let words = "run --detach --pull=never --name muster-app-web --restart=always --publish=8080:80 \
+                 --volume=/srv/web:/data --env=A=b c --read-only";
+    assert_eq!(container_that_runs(&bench), (id(&one), format!("{words} {} serve", id(&one))));
+    let component = &two.component;
+    let note = container.plan(&bench, Job { component, previous: None, note: "" }).unwrap();
+    let job = Job { component, previous: None, note: &note };
+    deliver(&bench, &container, job, &two);
+    let old = |_| assert_eq!(container_that_runs(&bench).0, id(&one));
+    let mut cuts = bench.cut_everywhere(|| container.stage(&bench, job), old);
+    cuts += bench.cut_everywhere(|| container.activate(&bench, job).map(drop), |_| {});
+    assert_eq!(container_that_runs(&bench).0, id(&two));
+    cuts += bench.cut_everywhere(|| container.revert(&bench, job).map(drop), |_| {});
+    assert_eq!((container_that_runs(&bench).0, images(&bench)), (id(&one), 1));
+    assert!(cuts > 20, "only {cuts} cuts");
+}
+
+#[test]
+fn one_image_that_ends_at_once_or_is_the_first_taken_back_leaves_what_was_before() {
+    let bench = Workbench::new();
+    let mut container = Container { run: Some(run_settings()), ..container(&bench) };
+    let [one, two] = ["1", "2"].map(single);
+    let note = activated(&bench, &container, &one);
+    container.revert(&bench, Job { component: &one.component, previous: None, note: &note }).unwrap();
+    assert_eq!((bench.names("store/containers"), images(&bench)), (vec![], 0));
+    install(&bench, &container, &one);
+    let component = &two.component;
+    let note = container.plan(&bench, Job { component, previous: None, note: "" }).unwrap();
+    let job = Job { component, previous: None, note: &note };
+    deliver(&bench, &container, job, &two);
+    container.stage(&bench, job).unwrap();
+    container.run.as_mut().unwrap().command = vec!["crash".into()];
+    let failed = container.activate(&bench, job).unwrap_err().sentence();
+    assert!(failed.ends_with("muster-app-web: exited (1)"), "{failed}");
+    container.run = Some(run_settings());
+    container.revert(&bench, job).unwrap();
+    assert_eq!(container_that_runs(&bench).0, id(&one));
+    // A Compose file is no longer what this device takes, and without `run` an image alone isn't.
+    let refused = |container: &Container, set: Set| {
+        container.plan(&bench, Job { component: &set.component, previous: None, note: "" }).unwrap_err().sentence()
+    };
+    assert!(refused(&container, web("3")).contains("send one image and nothing else"));
+    assert!(
+        refused(&Container { run: None, ..container.clone() }, single("3")).contains("or `run` to the agent's file")
+    );
+}
+
+#[test]
+fn a_change_from_a_compose_file_to_one_image_and_back_leaves_nothing_of_the_other() {
+    let bench = Workbench::new();
+    let compose = container(&bench);
+    let single_image = Container { run: Some(run_settings()), ..compose.clone() };
+    install(&bench, &compose, &web("1"));
+    install(&bench, &single_image, &single("2"));
+    assert!(!bench.path("store/running").exists());
+    assert_eq!(container_that_runs(&bench).0, id(&single("2")));
+    install(&bench, &compose, &web("3"));
+    assert!(runs(&bench, &web("3")) && bench.names("store/containers").is_empty());
+}
+
+#[test]
+fn names_that_are_somebody_elses_are_refused_before_anything_is_fetched() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    let quadlet = || b"[Container]\nImage=localhost/web:latest\n".to_vec();
+    let image = archive("localhost/web:latest", "1");
+    let named = |name| set("1", vec![("web.tar", image.clone()), (name, quadlet())]);
+    let plan = |set: &Set| {
+        let planned = container.plan(&bench, Job { component: &set.component, previous: None, note: "" });
+        planned.map_err(|error| error.sentence())
+    };
+    bench.write("quadlets/db.container", "[Container]\n");
+    let refused = plan(&named("db.container")).unwrap_err();
+    assert!(refused.contains("db.container is there and not this component's"), "{refused}");
+    let refused = plan(&named("ssh.container")).unwrap_err();
+    assert!(refused.contains("take the place of the device's own ssh.service"), "{refused}");
+    install(&bench, &container, &named("web.container"));
+    plan(&named("web.container")).unwrap();
+    bench.write_program("engine", "echo podman version 4.3.1");
+    let refused = plan(&named("web.container")).unwrap_err();
+    assert!(refused.contains("need podman 4.4"), "{refused}");
+}
+
+#[test]
+fn an_image_that_was_there_before_is_never_removed() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    let [one, two] = ["1", "2"].map(web);
+    bench.write(&format!("store/images/{}", id(&one)), "the owner's");
+    let note = activated(&bench, &container, &one);
+    container.revert(&bench, Job { component: &one.component, previous: None, note: &note }).unwrap();
+    assert_eq!(bench.names("store/images"), [id(&one)]);
+    for set in [&one, &two, &web("3"), &web("4")] {
+        install(&bench, &container, set);
+    }
+    let mut kept = [&one, &web("3"), &web("4")].map(id).to_vec();
+    kept.sort();
+    assert_eq!(bench.names("store/images"), kept);
+}
+
+#[test]
+fn images_of_an_update_that_is_given_up_while_they_are_loaded_are_removed_too() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    install(&bench, &container, &web("1"));
+    let two = web("2");
+    let component = &two.component;
+    let note = container.plan(&bench, Job { component, previous: None, note: "" }).unwrap();
+    let job = Job { component, previous: None, note: &note };
+    for changes in 0.. {
+        deliver(&bench, &container, job, &two);
+        bench.cut_power_after(changes);
+        let staged = container.stage(&bench, job);
+        bench.power_on();
+        container.revert(&bench, job).unwrap();
+        assert_eq!((images(&bench), bench.names("own/versions").len()), (1, 1), "cut after {changes}");
+        assert!(runs(&bench, &web("1")));
+        if staged.is_ok() {
+            assert!(changes > 10, "only {changes} cuts");
+            break;
+        }
+    }
+}
+
+#[test]
+fn an_archive_that_becomes_another_image_than_it_holds_is_refused() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    bench.write_program("engine", &ENGINE.replace("-xOf \"$3\" config", "-xOf \"$3\" manifest.json"));
+    let one = web("1");
+    let component = &one.component;
+    let job = Job { component, previous: None, note: NOTHING };
+    deliver(&bench, &container, job, &one);
+    let refused = container.stage(&bench, job).unwrap_err().sentence();
+    assert!(refused.contains("once loaded, and the archive has another"), "{refused}");
+}
+
+#[test]
+fn power_cut_between_two_commands_of_the_engine_loses_neither_version() {
+    for is_single in [false, true] {
+        let bench = Workbench::new();
+        let container = Container { run: is_single.then(run_settings), ..container(&bench) };
+        let [one, two] = ["1", "2"].map(if is_single { single } else { web });
+        let is_running =
+            |set: &Set| if is_single { container_that_runs(&bench).0 == id(set) } else { runs(&bench, set) };
+        install(&bench, &container, &one);
+        let component = &two.component;
+        let note = container.plan(&bench, Job { component, previous: None, note: "" }).unwrap();
+        let job = Job { component, previous: None, note: &note };
+        deliver(&bench, &container, job, &two);
+        let mut cuts = cut_between_programs(&bench, || container.stage(&bench, job), || assert!(is_running(&one)));
+        cuts += cut_between_programs(&bench, || container.activate(&bench, job).map(drop), || {});
+        assert!(is_running(&two));
+        cuts += cut_between_programs(&bench, || container.revert(&bench, job).map(drop), || {});
+        assert!(is_running(&one));
+        // An engine that didn't answer when it should have removed an image is asked the next time.
+        deliver(&bench, &container, job, &two);
+        container.stage(&bench, job).unwrap();
+        container.activate(&bench, job).unwrap();
+        cut_between_programs(&bench, || container.commit(&bench, job), || assert!(is_running(&two)));
+        assert!(is_running(&two));
+        install(&bench, &container, &if is_single { single("3") } else { web("3") });
+        assert_eq!((images(&bench), bench.names("own/versions").len()), (2, 2));
+        assert!(cuts > 10, "only {cuts} cuts");
+    }
+}
+
+#[test]
+fn an_engine_that_does_not_answer_has_not_lost_its_images() {
+    let bench = Workbench::new();
+    let container = container(&bench);
+    let one = web("1");
+    install(&bench, &container, &one);
+    assert_eq!(container.runtime.id(&bench, &id(&web("2"))).unwrap(), None);
+    bench.write_program("engine", "echo the store is locked; exit 125");
+    let failed = container.runtime.id(&bench, &id(&one)).unwrap_err().sentence();
+    assert!(failed.ends_with("the store is locked"), "{failed}");
 }
