@@ -1,5 +1,6 @@
 //! The project's routines: each is one word after `cargo xtask`.
 
+mod arm64;
 mod bench;
 mod delta;
 mod faults;

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::{parts, process, tidy};
+use crate::{arm64, parts, process, tidy};
 
 /// Run all checks and tests.
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,7 @@ enum Step {
     Tidy,
     Inside,
     Parts,
+    Arm64,
     Outside,
     Faults,
     Demo,
@@ -44,6 +45,7 @@ impl Step {
             Step::Tidy => "tidy",
             Step::Inside => "unit, property and in-process tests",
             Step::Parts => "programs of others",
+            Step::Arm64 => "the agent on arm64",
             Step::Outside => "real clients against a real server",
             Step::Faults => "kills of the server",
             Step::Demo => "demo",
@@ -77,6 +79,7 @@ impl Test {
                 counted(cargo.args(filter), std::io::stdout())
             }
             Step::Parts => parts::for_tests().map(|()| Tally::default()),
+            Step::Arm64 => arm64::check().map(|()| Tally::default()),
             Step::Outside => {
                 process::run(&mut process::cargo(&["build", "--package", "muster", "--package", "muster-agent"]))?;
                 let mut cargo = process::cargo(&["test", "--package", "muster-tests"]);
@@ -94,7 +97,9 @@ impl Test {
 
 fn steps(fast: bool, filtered: bool) -> Vec<Step> {
     match (fast, filtered) {
-        (false, false) => vec![Step::Tidy, Step::Inside, Step::Parts, Step::Outside, Step::Faults, Step::Demo],
+        (false, false) => {
+            vec![Step::Tidy, Step::Inside, Step::Parts, Step::Arm64, Step::Outside, Step::Faults, Step::Demo]
+        }
         (true, false) => vec![Step::Tidy, Step::Inside, Step::Outside],
         (false, true) => vec![Step::Inside, Step::Parts, Step::Outside],
         (true, true) => vec![Step::Inside, Step::Outside],
@@ -176,6 +181,6 @@ mod tests {
     #[test]
     fn fast_leaves_out_the_parts_the_kills_and_the_demo() {
         assert_eq!(steps(true, false), [Step::Tidy, Step::Inside, Step::Outside]);
-        assert_eq!(steps(false, false).len(), 6);
+        assert_eq!(steps(false, false).len(), 7);
     }
 }

@@ -65,11 +65,15 @@ fn download(names: &[&str], folder: &Path) -> anyhow::Result<PathBuf> {
         }
     }
     outcome?;
-    let files = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut packages: Vec<PathBuf> =
-        files.filter(|file| file.extension().is_some_and(|extension| extension == "deb")).collect();
+    let mut packages = packages(folder)?;
     ensure!(packages.len() == 1, "apt-get left {} packages, not one", packages.len());
     packages.pop().context("there is one")
+}
+
+/// The files of packages that lie in `folder`.
+pub fn packages(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let files = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+    Ok(files.filter(|file| file.extension().is_some_and(|extension| extension == "deb")).collect())
 }
 
 fn try_download(name: &str, folder: &Path) -> anyhow::Result<()> {
@@ -85,7 +89,8 @@ fn depended_on<'a>(said: &'a str, name: &'a str) -> &'a str {
     depends.find(|package| package.starts_with("linux-image-")).unwrap_or(name)
 }
 
-fn empty(folder: &Path) -> anyhow::Result<()> {
+/// Makes a folder anew, without what was in it.
+pub fn empty(folder: &Path) -> anyhow::Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
     }
