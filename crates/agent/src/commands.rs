@@ -6,21 +6,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use muster_vocab::Timestamp;
+use muster_vocab::{Timestamp, limit};
 use muster_wire::agent::{Command, CommandKind, CommandSaid, CommandState, SessionKind};
 
 use crate::redact::redact;
 use crate::world::{Ran, Run, World};
 
-/// As much as the server keeps of a command's output; escaped as JSON it still fits a report.
-pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// The end is what is sent, and what comes beyond this is not collected: ten thousand lines of a log fit.
 const COLLECTED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Of a file of which the last lines are sent.
-const TAIL_BYTES_MAX: usize = 4 * OUTPUT_BYTES_MAX;
-/// As the server's: lines of a log, words of a command, bytes of one.
-const LINES_MAX: u32 = 10_000;
-const ARGUMENTS_MAX: usize = 64;
+const TAIL_BYTES_MAX: usize = 4 * limit::COMMAND_OUTPUT_BYTES_MAX;
+/// Bytes of one argument: every character that the server takes, and it takes fewer characters than this has bytes.
 const ARGUMENT_BYTES_MAX: usize = 4096;
 /// Logs that are kept in memory or on a slow disk are read in far less.
 const COLLECT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -131,9 +127,10 @@ fn script_words(settings: &CommandSettings, script: &str, arguments: &[String]) 
         return Err(format!("no script {name:?} is allowed; name it under [commands.scripts]"));
     };
     let is_sane = |argument: &String| argument.len() <= ARGUMENT_BYTES_MAX && !argument.contains('\0');
-    if arguments.len() > ARGUMENTS_MAX || !arguments.iter().all(is_sane) {
+    if arguments.len() > limit::COMMAND_WORDS_MAX || !arguments.iter().all(is_sane) {
         return Err(format!(
-            "its arguments are not taken: {ARGUMENTS_MAX} of {ARGUMENT_BYTES_MAX} bytes without a NUL are; see [commands.scripts]"
+            "its arguments are not taken: {} of {ARGUMENT_BYTES_MAX} bytes without a NUL are; see [commands.scripts]",
+            limit::COMMAND_WORDS_MAX
         ));
     }
     Ok(words.iter().chain(arguments).cloned().collect())
@@ -166,7 +163,7 @@ fn collect(
     command: &Command,
     (unit, lines): (Option<&str>, u32),
 ) -> CommandOutcome {
-    let lines = lines.clamp(1, LINES_MAX);
+    let lines = lines.clamp(1, limit::LOG_LINES_MAX);
     let files = match &settings.logs {
         Logs::NotAllowed => return refused(command, "logs are not sent; set `logs` under [commands]"),
         Logs::Journal => {
@@ -184,7 +181,7 @@ fn collect(
     }
     let mut output = String::new();
     // Each gets its share, so that one long log does not push the others out.
-    let share = OUTPUT_BYTES_MAX / files.len();
+    let share = limit::COMMAND_OUTPUT_BYTES_MAX / files.len();
     for file in &files {
         if files.len() > 1 {
             output.push_str(&format!("==> {} <==\n", file.display()));
@@ -234,7 +231,7 @@ fn printable(bytes: &[u8]) -> String {
 }
 
 fn last_bytes(text: &str) -> String {
-    last(text, OUTPUT_BYTES_MAX).to_owned()
+    last(text, limit::COMMAND_OUTPUT_BYTES_MAX).to_owned()
 }
 
 /// The end of a text, from a whole line on if there is one.

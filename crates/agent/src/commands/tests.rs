@@ -105,7 +105,9 @@ fn a_script_that_fails_hangs_or_is_missing_is_told_as_such() {
 #[test]
 fn output_is_bounded_and_without_secrets() {
     let said = run(&settings(), &script("tell", &[]));
-    assert!(said.output.len() <= OUTPUT_BYTES_MAX && said.output.len() > OUTPUT_BYTES_MAX / 2);
+    assert!(
+        said.output.len() <= limit::COMMAND_OUTPUT_BYTES_MAX && said.output.len() > limit::COMMAND_OUTPUT_BYTES_MAX / 2
+    );
     assert!(said.output.ends_with("y\nend\n"), "the end is what counts");
     let mut short = settings();
     short
@@ -124,7 +126,11 @@ fn the_last_lines_of_the_files_that_are_named_are_sent() {
     let collect = |unit, lines| said(begin(&bench, &settings, &logs(unit, lines), NOW));
     assert_eq!(collect(Some("app.log"), 2).output, "two token=[redacted]\nthree\n");
     let big = collect(Some("big.log"), 1_000_000).output;
-    assert!(big.len() <= OUTPUT_BYTES_MAX && big.lines().all(|line| line == "0123456789"), "{} bytes", big.len());
+    assert!(
+        big.len() <= limit::COMMAND_OUTPUT_BYTES_MAX && big.lines().all(|line| line == "0123456789"),
+        "{} bytes",
+        big.len()
+    );
     let all = collect(None, 1).output;
     assert!(all.contains("app.log <==\nthree\n") && all.contains("missing.log can't be read"), "{all}");
     assert_eq!(collect(Some("shadow"), 1).state, CommandState::Refused);

@@ -4,17 +4,12 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use muster_vocab::Sha256;
+use muster_vocab::{Sha256, limit};
 use muster_wire::agent::{Configuration, ConfigurationFile};
 
 use super::{ConfigurationSettings, accounts, digest_of};
 use crate::disk::{self, Disk, Kind, Permissions, folder_of};
 
-/// As the server's: files of one configuration, characters of a path, bytes of all files, words of a command.
-const FILES_MAX: usize = 64;
-const PATH_CHARS_MAX: usize = 512;
-const CONTENT_BYTES_MAX: usize = 256 * 1024;
-const WORDS_MAX: usize = 64;
 /// As many as the kernel follows.
 const LINKS_MAX: u32 = 40;
 /// Of a file that is new and whose mode is not named.
@@ -59,12 +54,16 @@ pub(super) fn plan(
     if settings.roots.is_empty() {
         return Err("this device takes no configurations: its agent's file names no roots for them".into());
     }
-    if wanted.files.len() > FILES_MAX {
-        return Err(format!("{} files are too many; {FILES_MAX} are taken", wanted.files.len()));
+    if wanted.files.len() > limit::FILES_PER_CONFIGURATION_MAX {
+        return Err(format!(
+            "{} files are too many; {} are taken",
+            wanted.files.len(),
+            limit::FILES_PER_CONFIGURATION_MAX
+        ));
     }
     let bytes: usize = wanted.files.iter().map(|file| file.content.len()).sum();
-    if bytes > CONTENT_BYTES_MAX {
-        return Err(format!("the files are too large: {bytes} bytes; {CONTENT_BYTES_MAX} are taken"));
+    if bytes > limit::RENDERED_BYTES_MAX {
+        return Err(format!("the files are too large: {bytes} bytes; {} are taken", limit::RENDERED_BYTES_MAX));
     }
     let mut paths = BTreeSet::new();
     let mut files = Vec::new();
@@ -79,7 +78,7 @@ pub(super) fn plan(
 }
 
 fn shown(path: &str) -> String {
-    path.chars().take(PATH_CHARS_MAX).collect()
+    path.chars().take(limit::PATH_CHARS_MAX).collect()
 }
 
 fn one(disk: &dyn Disk, settings: &ConfigurationSettings, file: &ConfigurationFile) -> Result<Planned, String> {
@@ -133,7 +132,7 @@ fn parse_mode(text: &str) -> Result<u32, String> {
 /// Only what the agent's own file names is run.
 fn allow(settings: &ConfigurationSettings, words: &[String]) -> Result<(), String> {
     if words.is_empty() || settings.commands.iter().any(|known| !known.is_empty() && words.starts_with(known)) {
-        let is_sane = words.len() <= WORDS_MAX && words.iter().all(|word| !word.contains('\0'));
+        let is_sane = words.len() <= limit::COMMAND_WORDS_MAX && words.iter().all(|word| !word.contains('\0'));
         return if is_sane { Ok(()) } else { Err("one of its commands can't be run".into()) };
     }
     Err(format!("the command {:?} is not among those that the agent's file allows", words.join(" ")))
@@ -142,7 +141,7 @@ fn allow(settings: &ConfigurationSettings, words: &[String]) -> Result<(), Strin
 /// The place with all links followed, if it is one that may be written.
 fn place(disk: &dyn Disk, settings: &ConfigurationSettings, named: &str) -> Result<PathBuf, String> {
     let Some(relative) = named.strip_prefix('/') else { return Err("is not an absolute path".into()) };
-    if named.chars().count() > PATH_CHARS_MAX || named.chars().any(char::is_control) {
+    if named.chars().count() > limit::PATH_CHARS_MAX || named.chars().any(char::is_control) {
         return Err("is no path that is taken".into());
     }
     if relative.split('/').any(|name| matches!(name, "" | "." | "..") || name.ends_with(BESIDE)) {

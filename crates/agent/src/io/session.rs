@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use muster_vocab::limit;
 use muster_wire::agent::SessionKind;
 use rustls::pki_types::CertificateDer;
 
@@ -25,10 +26,8 @@ use self::wire::Wire;
 
 /// Each holds two connections and a shell.
 const SESSIONS_MAX: usize = 4;
-/// Ended when nobody has said a word for so long.
-const IDLE_MAX: Duration = Duration::from_secs(600);
 /// Whatever the server says.
-const TIME_MAX: Duration = Duration::from_secs(8 * 3600);
+const TIME_MAX: Duration = Duration::from_secs(limit::SESSION_SECONDS_MAX as u64);
 
 /// What is needed to reach the server.
 #[derive(Debug, Clone)]
@@ -88,7 +87,7 @@ impl Sessions {
         let passing = move || {
             let _seat = seat;
             // However it ends, both ends are closed by then; the server records how.
-            let _ = pump::pump(wire, local, time_max.min(TIME_MAX), IDLE_MAX);
+            let _ = pump::pump(wire, local, time_max.min(TIME_MAX), limit::SESSION_IDLE);
         };
         thread::Builder::new().name(name).spawn(passing).map_err(SessionError::Local)
     }
