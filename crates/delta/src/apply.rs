@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
 use crate::coder::Decoder;
+#[cfg(feature = "make")]
 use crate::cover::Cover;
 use crate::format::{FormatError, HEADER_BYTES, Header, PIECE_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::model::{Command, MARGIN_BYTES, Model, Nonsense, Number};
@@ -100,6 +101,7 @@ pub struct Applier {
     /// Set by an error; everything after it is refused.
     is_broken: bool,
     /// What was copied from where, if somebody wants to know.
+    #[cfg(feature = "make")]
     copies: Option<Vec<Cover>>,
 }
 
@@ -119,15 +121,18 @@ impl Applier {
             new_offset: 0,
             digest: sha2::Sha256::new(),
             is_broken: false,
+            #[cfg(feature = "make")]
             copies: None,
         }
     }
 
     /// One that remembers what it copies.
+    #[cfg(feature = "make")]
     pub(crate) fn recording() -> Applier {
         Applier { copies: Some(Vec::new()), ..Applier::new() }
     }
 
+    #[cfg(feature = "make")]
     pub(crate) fn copies(&mut self) -> Vec<Cover> {
         self.copies.take().unwrap_or_default()
     }
@@ -273,6 +278,7 @@ impl Applier {
                 let source = &mut source[..piece.len() + 2 * MARGIN_BYTES];
                 read_with_margins(old, position, source, header.old_bytes)?;
                 model.copy(&mut decoder, (source, piece), (position, new_position))?;
+                #[cfg(feature = "make")]
                 if let Some(copies) = &mut self.copies {
                     let (old_start, new_start) = (position as usize, new_position as usize);
                     copies.push(Cover { old_start, new_start, bytes: piece.len() });

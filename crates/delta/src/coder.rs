@@ -17,6 +17,7 @@ pub trait Bits {
 }
 
 /// Bits to bytes.
+#[cfg(any(test, feature = "make"))]
 #[derive(Debug)]
 pub struct Encoder {
     bytes: Vec<u8>,
@@ -27,6 +28,7 @@ pub struct Encoder {
     waiting: u64,
 }
 
+#[cfg(any(test, feature = "make"))]
 impl Encoder {
     pub fn new() -> Encoder {
         Encoder { bytes: Vec::new(), low: 0, range: u32::MAX, cache: 0, waiting: 1 }
@@ -60,6 +62,7 @@ impl Encoder {
     }
 }
 
+#[cfg(any(test, feature = "make"))]
 impl Bits for Encoder {
     fn code(&mut self, bit: bool, one: u32) -> bool {
         let bound = (self.range >> PROBABILITY_BITS) * one;

@@ -102,6 +102,7 @@ impl Header {
 
 impl SegmentHeader {
     /// The header that belongs before this body.
+    #[cfg(any(test, feature = "make"))]
     pub fn write(new_bytes: u32, old_position: u64, body: &[u8]) -> Vec<u8> {
         let body_bytes = u32::try_from(body.len()).expect("a body is below its limit");
         let mut bytes = new_bytes.to_le_bytes().to_vec();
