@@ -38,6 +38,8 @@ pub struct DueRoute {
     pub size: u64,
     /// Digest and size.
     pub from: Option<(Sha256, u64)>,
+    /// Two deltas that lead there, one after the other: what they are stored as. It is made from them.
+    pub chain: Option<(Sha256, Sha256)>,
     /// How many devices it is for.
     pub devices: u64,
 }
@@ -78,14 +80,18 @@ impl View<'_> {
                 for artifact in &component.artifacts {
                     if self.route(project, artifact.digest, None)?.is_none() {
                         let size = self.artifact(project, artifact.digest)?.size;
-                        due.push(DueRoute { project, digest: artifact.digest, size, from: None, devices: 0 });
+                        let route =
+                            DueRoute { project, digest: artifact.digest, size, from: None, chain: None, devices: 0 };
+                        due.push(route);
                     }
                 }
             }
             let sources = running.get(&project).map(Vec::as_slice).unwrap_or_default();
-            let sources = sources.iter().filter(|(source, _)| *source != id).take(limit::DELTA_SOURCES_MAX);
-            for (source, devices) in sources {
-                self.due_deltas(project, (&release, &self.release(project, *source)?), *devices, &mut due)?;
+            let sources = sources.iter().filter(|(source, _)| *source != id).take(limit::DELTA_CHAINS_MAX);
+            for (rank, (source, devices)) in sources.enumerate() {
+                let is_direct = rank < limit::DELTA_SOURCES_MAX;
+                let both = (&release, &self.release(project, *source)?);
+                self.due_deltas(project, both, (*devices, is_direct), &mut due)?;
             }
             if due.len() >= most {
                 break;
@@ -95,7 +101,8 @@ impl View<'_> {
         Ok(due)
     }
 
-    /// Artifacts that there are routes to although no device may be brought to them any more.
+    /// Artifacts that there are routes to although no device may be brought to them any more, and no chain leads over
+    /// them.
     pub fn unwanted_routes(&self, now: Timestamp) -> Result<Vec<(ProjectId, Sha256)>, StoreError> {
         let mut wanted = BTreeSet::new();
         for (project, id) in self.wanted_releases(now)? {
@@ -106,6 +113,14 @@ impl View<'_> {
             .prepare_cached("SELECT DISTINCT project_id, digest FROM route")
             .and_then(|mut it| it.query_map([], |row| Ok((ProjectId(row.get(0)?), Sha256(row.get(1)?))))?.collect())
             .doing("artifacts with routes")?;
+        if routed.iter().all(|one| wanted.contains(one)) {
+            return Ok(Vec::new());
+        }
+        for (project, releases) in self.running_releases()? {
+            for (id, _) in releases.into_iter().take(limit::DELTA_SOURCES_MAX) {
+                wanted.extend(digests(&self.release(project, id)?).map(|digest| (project, digest)));
+            }
+        }
         Ok(routed.into_iter().filter(|one| !wanted.contains(one)).collect())
     }
 
@@ -149,7 +164,7 @@ impl View<'_> {
         &self,
         project: ProjectId,
         (to, from): (&Release, &Release),
-        devices: u64,
+        (devices, is_direct): (u64, bool),
         due: &mut Vec<DueRoute>,
     ) -> Result<(), StoreError> {
         for (new, old) in pairs(to, from) {
@@ -157,10 +172,29 @@ impl View<'_> {
             if is_listed || self.route(project, new, Some(old))?.is_some() {
                 continue;
             }
+            let chain = if is_direct { None } else { self.chain(project, new, old)? };
+            if chain.is_none() && !is_direct {
+                continue;
+            }
             let (size, old_size) = (self.artifact(project, new)?.size, self.artifact(project, old)?.size);
-            due.push(DueRoute { project, digest: new, size, from: Some((old, old_size)), devices });
+            due.push(DueRoute { project, digest: new, size, from: Some((old, old_size)), chain, devices });
         }
         Ok(())
+    }
+
+    /// The two smallest deltas that lead there by way of a version between.
+    fn chain(&self, project: ProjectId, new: Sha256, old: Sha256) -> Result<Option<(Sha256, Sha256)>, StoreError> {
+        let mut best: Option<(u64, (Sha256, Sha256))> = None;
+        for second in self.routes(project, new)? {
+            let (Some(between), Outcome::Made(second, second_size)) = (second.from, second.outcome) else { continue };
+            let first = self.route(project, between, Some(old))?.map(|first| first.outcome);
+            let Some(Outcome::Made(first, first_size)) = first else { continue };
+            let size = first_size + second_size;
+            if best.is_none_or(|(least, _)| size < least) {
+                best = Some((size, (first, second)));
+            }
+        }
+        Ok(best.map(|(_, chain)| chain))
     }
 }
 
@@ -343,6 +377,36 @@ mod tests {
             assert_eq!(tx.unwanted_routes(later)?, [(with, digest(1))]);
             tx.insert_rollout(with, &rollout("r", old))?;
             assert_eq!(tx.unwanted_routes(later)?, []);
+            Ok(())
+        };
+        store.writer().write(write).unwrap();
+    }
+
+    #[test]
+    fn what_few_devices_run_is_led_over_a_version_between_if_deltas_lead_there() {
+        let (store, _folder) = store();
+        let write = |tx: &mut Tx<'_>| -> Result<(), StoreError> {
+            let project = tx.insert_project("one", NOW)?;
+            let versions: Vec<u8> = (1..=10).collect();
+            let releases: Vec<ReleaseId> = versions.iter().map(|version| publish(tx, project, *version)).collect();
+            // Of the oldest there is one device; of all others but the newest there are two.
+            agent(tx, project, "old", Some(releases[0]));
+            for (at, release) in releases[1..9].iter().enumerate() {
+                agent(tx, project, &format!("a-{at}"), Some(*release));
+                agent(tx, project, &format!("b-{at}"), Some(*release));
+            }
+            let chain = |tx: &mut Tx<'_>| -> Option<(Sha256, Sha256)> {
+                let due = tx.due_routes(NOW, 1000).unwrap();
+                let wanted = |due: &DueRoute| due.digest == digest(10) && due.from == Some((digest(1), 1001));
+                due.into_iter().find(wanted).map(|due| due.chain.unwrap())
+            };
+            assert_eq!(chain(tx), None, "nothing leads there");
+            tx.save_route(project, &made(5, Some(1)))?;
+            assert_eq!(chain(tx), None, "one alone does not");
+            tx.save_route(project, &made(10, Some(5)))?;
+            assert_eq!(chain(tx), Some((digest(105), digest(110))));
+            let later = NOW.plus(limit::DELTA_RELEASE_NEW * 2);
+            assert_eq!(tx.unwanted_routes(later)?, [(project, digest(10))], "what devices run is led over");
             Ok(())
         };
         store.writer().write(write).unwrap();

@@ -52,6 +52,9 @@ pub const UPLOAD_ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 pub const ARTIFACT_UNREFERENCED_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Versions from which deltas to one release are made: those that most devices run. What few devices run is fetched whole.
 pub const DELTA_SOURCES_MAX: usize = 8;
+/// Versions from which there are deltas in all; to those beyond the first ones, two deltas are put together where they
+/// lead over a version between, which takes no comparing.
+pub const DELTA_CHAINS_MAX: usize = 64;
 /// A published release that is in no channel and no rollout yet is prepared for this long.
 pub const DELTA_RELEASE_NEW: Duration = Duration::from_secs(24 * 3600);
 /// Releases that deltas are made to at the same time, the newest first.

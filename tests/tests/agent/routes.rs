@@ -5,7 +5,7 @@ use muster_delta::{Applier, ReadAt};
 use muster_tests::agent::{Device, joined};
 use muster_tests::exchange::Payload;
 use muster_tests::operator::{self, digest, make_gateway_token, publish, roll_out};
-use muster_tests::server::Server;
+use muster_tests::server::{Server, program};
 use muster_tests::wait::until;
 use serde_json::{Value, json};
 
@@ -163,4 +163,34 @@ fn a_server_with_too_little_memory_says_why_and_offers_the_whole() {
     });
     assert!(why.contains("of memory, allowed are 1"), "{why}");
     assert_eq!(forms(&routes(&device, action)), ["whole"]);
+}
+
+#[test]
+fn deltas_made_by_hand_are_applied_chained_and_refused_by_the_same_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let muster = |words: &[&str]| {
+        let mut run = std::process::Command::new(program("muster").unwrap());
+        let ran = run.arg("delta").args(words).output().unwrap();
+        (ran.status.code(), String::from_utf8_lossy(&ran.stderr).into_owned())
+    };
+    let two = next(&image(1));
+    let three = [&image(5)[..3000], &two].concat();
+    for (name, bytes) in [("1", &image(1)), ("2", &two), ("3", &three)] {
+        std::fs::write(at(name), bytes).unwrap();
+    }
+    assert_eq!(muster(&["make", &at("1"), &at("2"), &at("1-2")]).0, Some(0));
+    assert_eq!(muster(&["make", &at("2"), &at("3"), &at("2-3")]).0, Some(0));
+    assert_eq!(muster(&["chain", &at("1"), &at("1-2"), &at("2-3"), &at("1-3")]).0, Some(0));
+    assert_eq!(muster(&["apply", &at("1"), &at("1-3"), &at("made")]).0, Some(0));
+    assert!(std::fs::read(at("made")).unwrap() == three);
+    assert!(std::fs::metadata(at("1-3")).unwrap().len() < 5000);
+
+    let (code, said) = muster(&["chain", &at("1"), &at("2-3"), &at("1-2"), &at("wrong")]);
+    assert!(code == Some(1) && said.contains("applying the first delta"), "{said}");
+    let (code, said) = muster(&["apply", &at("2"), &at("1-3"), &at("wrong")]);
+    assert!(code == Some(1) && !std::path::Path::new(&at("wrong")).exists(), "{said}");
+    assert_eq!(muster(&["compress", &at("3"), &at("packed")]).0, Some(0));
+    assert_eq!(muster(&["expand", &at("packed"), &at("expanded")]).0, Some(0));
+    assert!(std::fs::read(at("expanded")).unwrap() == three);
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use muster_delta::whole::{self, Expander};
-use muster_delta::{Applier, ReadAt, WINDOW_BYTES_MAX};
+use muster_delta::{Applier, HEADER_BYTES, Header, ReadAt, WINDOW_BYTES_MAX};
 use muster_vocab::limit;
 
 use crate::exit::Outcome;
@@ -37,6 +37,17 @@ pub enum DeltaCommand {
     Make {
         old: PathBuf,
         new: PathBuf,
+        delta: PathBuf,
+        #[command(flatten)]
+        making: Making,
+    },
+    /// Write one delta that leads where two lead one after the other.
+    Chain {
+        old: PathBuf,
+        /// From the old file to one between.
+        first: PathBuf,
+        /// From there to the new file.
+        second: PathBuf,
         delta: PathBuf,
         #[command(flatten)]
         making: Making,
@@ -85,6 +96,7 @@ impl Making {
 pub fn run(command: &DeltaCommand) -> Outcome<()> {
     match command {
         DeltaCommand::Make { old, new, delta, making } => make((old, new), delta, making)?,
+        DeltaCommand::Chain { old, first, second, delta, making } => chain(old, (first, second), delta, making)?,
         DeltaCommand::Compress { new, compressed, making } => compress(new, compressed, making)?,
         DeltaCommand::Apply { old, delta, new } => apply(old, delta, new)?,
         DeltaCommand::Expand { compressed, new } => expand(compressed, new)?,
@@ -100,6 +112,20 @@ fn make((old, new): (&Path, &Path), to: &Path, making: &Making) -> anyhow::Resul
     let (old, new) = (read(old)?, read(new)?);
     let made = write(to, |out| Ok(muster_delta::make(&old, &new, out)?))?;
     told(made.bytes, new_bytes)
+}
+
+fn chain(old: &Path, (first, second): (&Path, &Path), to: &Path, making: &Making) -> anyhow::Result<()> {
+    making.begin()?;
+    let (first, second) = (read(first)?, read(second)?);
+    let new_bytes = |delta: &[u8]| -> anyhow::Result<u64> {
+        let head = delta.first_chunk::<HEADER_BYTES>().context("a delta that ends in its header")?;
+        Ok(Header::read(head)?.new_bytes)
+    };
+    let (between, new) = (new_bytes(&first)?, new_bytes(&second)?);
+    making.fits(size(old)? + between + new + (first.len() + second.len()) as u64 + OTHER_BYTES)?;
+    let old = read(old)?;
+    let made = write(to, |out| Ok(muster_delta::chain(&old, (&first, &second), out)?))?;
+    told(made.bytes, new)
 }
 
 fn compress(new: &Path, to: &Path, making: &Making) -> anyhow::Result<()> {

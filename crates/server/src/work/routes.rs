@@ -81,10 +81,23 @@ async fn make_next(app: &App) -> Result<bool, StoreError> {
 
 async fn make(app: &App, due: &DueRoute) -> Result<Outcome, StoreError> {
     let mut command = Command::new(PROGRAM);
-    command.args(["delta", if due.from.is_some() { "make" } else { "compress" }]);
+    command.args([
+        "delta",
+        if due.chain.is_some() {
+            "chain"
+        } else if due.from.is_some() {
+            "make"
+        } else {
+            "compress"
+        },
+    ]);
     command.args(["--end-with-parent", "--memory-mib", &(app.config.delta_memory_bytes / (1024 * 1024)).to_string()]);
     command.args(due.from.map(|(from, _)| app.blobs.file(from)));
-    command.args([app.blobs.file(due.digest), app.blobs.made_file()]);
+    match due.chain {
+        Some((first, second)) => command.args([first, second].map(|delta| app.blobs.file(delta))),
+        None => command.arg(app.blobs.file(due.digest)),
+    };
+    command.arg(app.blobs.made_file());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     match run_to_end(command).await {
         Ok((status, _)) if status.success() => {}
