@@ -32,6 +32,8 @@ enum Routine {
     Test(test::Test),
     Faults(faults::Faults),
     Tidy(tidy::Tidy),
+    /// Build the agent for arm64 and run it in an emulator.
+    Arm64,
     /// Make or apply one delta, to be measured.
     #[command(hide = true)]
     Delta(delta::Delta),
@@ -70,6 +72,7 @@ fn run(routine: Routine) -> anyhow::Result<()> {
         Routine::Test(test) => test.run(),
         Routine::Faults(faults) => faults.run(),
         Routine::Tidy(tidy) => tidy.run(),
+        Routine::Arm64 => arm64::check(),
         Routine::Delta(delta) => delta.run(),
         Routine::Limits => tidy::write_limits(),
         Routine::Bench(bench) => bench.run(),
