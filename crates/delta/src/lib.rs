@@ -14,6 +14,7 @@ mod format;
 mod make;
 mod mix;
 mod model;
+pub mod packed;
 #[cfg(feature = "make")]
 mod sorted;
 pub mod whole;

@@ -1,6 +1,7 @@
 //! How does a server make a delta?
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use muster_vocab::digest::Sha256;
 use muster_vocab::limit;
@@ -15,6 +16,9 @@ use crate::sorted::{SortError, Sorted};
 /// Old and new bytes are compared in windows of this size, which bounds the memory of [`make`]. The window is the
 /// same part of both, so what moved further than a window is not found.
 pub const WINDOW_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Parts of the new bytes in which no segment ends have this many bytes at the most: all of one may be literals, and has
+/// to fit into the body of a segment that was not long enough before.
+pub(crate) const WHOLE_BYTES_MAX: usize = 256 * 1024;
 /// A segment is ended when its body has this size: what one piece adds fits into the rest.
 const BODY_BYTES_WISHED: usize = BODY_BYTES_MAX - 2 * PIECE_BYTES_MAX;
 
@@ -44,11 +48,26 @@ pub enum MakeError {
 /// # Errors
 /// Sizes beyond those of an artifact are refused; otherwise only writing fails.
 pub fn make(old: &[u8], new: &[u8], out: impl Write) -> Result<Made, MakeError> {
-    make_in_windows(WINDOW_BYTES_MAX, old, new, out)
+    make_in_windows(WINDOW_BYTES_MAX, (old, new), &[], out)
 }
 
-fn make_in_windows(window_bytes: usize, old: &[u8], new: &[u8], out: impl Write) -> Result<Made, MakeError> {
-    let mut writer = Segments::begin(old, new, out)?;
+/// No segment ends within one of `whole`, which are parts of the new bytes, in order and without overlaps; none is longer
+/// than [`WHOLE_BYTES_MAX`].
+pub(crate) fn make_around(
+    (old, new): (&[u8], &[u8]),
+    whole: &[Range<usize>],
+    out: impl Write,
+) -> Result<Made, MakeError> {
+    make_in_windows(WINDOW_BYTES_MAX, (old, new), whole, out)
+}
+
+fn make_in_windows(
+    window_bytes: usize,
+    (old, new): (&[u8], &[u8]),
+    whole: &[Range<usize>],
+    out: impl Write,
+) -> Result<Made, MakeError> {
+    let mut writer = Segments { whole, ..Segments::begin(old, new, out)? };
     let mut at = (0, 0);
     for window in (0..new.len()).step_by(window_bytes) {
         let part = |side: &[u8]| window.min(side.len())..(window + window_bytes).min(side.len());
@@ -83,6 +102,8 @@ pub(crate) struct Segments<'a, W> {
     start: At,
     bytes: u64,
     new_digest: Sha256,
+    /// Where no segment may end.
+    whole: &'a [Range<usize>],
 }
 
 impl<'a, W: Write> Segments<'a, W> {
@@ -98,7 +119,7 @@ impl<'a, W: Write> Segments<'a, W> {
         let head = header.write();
         out.write_all(&head).map_err(MakeError::Write)?;
         let (encoder, model) = (Encoder::new(), Model::new());
-        Ok(Segments { old, new, out, encoder, model, start: (0, 0), bytes: head.len() as u64, new_digest })
+        Ok(Segments { old, new, out, encoder, model, start: (0, 0), bytes: head.len() as u64, new_digest, whole: &[] })
     }
 
     /// Ends the last segment, behind which these positions are.
@@ -110,7 +131,7 @@ impl<'a, W: Write> Segments<'a, W> {
     /// Writes the literals before a cover and the cover; gives the positions behind it.
     pub fn cover(&mut self, (mut old, mut new): At, cover: Cover) -> Result<At, MakeError> {
         while new < cover.new_start {
-            let bytes = (cover.new_start - new).min(PIECE_BYTES_MAX);
+            let bytes = (cover.new_start - new).min(self.piece_bytes(new));
             new = self.piece(old, new, (0, bytes))?;
         }
         let end = cover.new_start + cover.bytes;
@@ -121,11 +142,28 @@ impl<'a, W: Write> Segments<'a, W> {
             old = cover.old_start;
         }
         while new < end {
-            let bytes = (end - new).min(PIECE_BYTES_MAX);
+            let bytes = (end - new).min(self.piece_bytes(new));
             new = self.piece(old, new, (bytes, 0))?;
             old += bytes;
         }
         Ok((old, new))
+    }
+
+    /// Up to where a segment may end.
+    fn piece_bytes(&self, new: usize) -> usize {
+        let next = self.whole.partition_point(|whole| whole.end <= new);
+        let edge = self.whole.get(next).map(|whole| if whole.start > new { whole.start } else { whole.end });
+        edge.map_or(PIECE_BYTES_MAX, |edge| (edge - new).min(PIECE_BYTES_MAX))
+    }
+
+    /// Is it long enough, and may it end here?
+    fn is_at_end(&self, end: usize) -> bool {
+        let next = self.whole.partition_point(|whole| whole.end <= end);
+        let is_within = self.whole.get(next).is_some_and(|whole| whole.start < end);
+        let spare = if self.whole.is_empty() { 0 } else { WHOLE_BYTES_MAX + WHOLE_BYTES_MAX / 8 };
+        let is_long = self.encoder.len() + spare >= BODY_BYTES_WISHED
+            || end - self.start.1 + spare >= SEGMENT_BYTES_MAX - PIECE_BYTES_MAX;
+        is_long && !is_within
     }
 
     /// Writes a piece of copied or of literal bytes, and ends the segment if it is long enough.
@@ -143,7 +181,7 @@ impl<'a, W: Write> Segments<'a, W> {
             self.number(Number::Literal, literal as u64);
             self.model.literal(&mut self.encoder, &mut piece);
         }
-        if self.encoder.len() >= BODY_BYTES_WISHED || end - self.start.1 >= SEGMENT_BYTES_MAX - PIECE_BYTES_MAX {
+        if self.is_at_end(end) {
             self.end_segment((old + copied, end))?;
         }
         Ok(end)
@@ -192,7 +230,7 @@ mod tests {
         let new = [&old[..4500], b"something new", &old[4500..], &old[..2500]].concat();
         for (old, new) in [(&old, &new), (&new, &old), (&Vec::new(), &new), (&new, &Vec::new())] {
             let mut delta = Vec::new();
-            make_in_windows(1000, old, new, &mut delta).unwrap();
+            make_in_windows(1000, (old, new), &[], &mut delta).unwrap();
             let mut made = Vec::new();
             let mut applier = Applier::new();
             let mut write = |bytes: &[u8]| {
