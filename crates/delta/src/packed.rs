@@ -16,9 +16,9 @@ mod find;
 mod map;
 mod pack;
 
-pub use apply::{Checkpoint, HEADER_BYTES, Header, PackedApplier, PackedError};
+pub use apply::{Checkpoint, HEADER_BYTES, Header, PackedApplier, PackedError, is_packed};
 #[cfg(feature = "make")]
-pub use find::{PackedMade, find, make};
+pub use find::{find, make};
 pub use map::{MAP_PIECES_MAX, Map, MapError, Piece, Unpacked};
 pub use pack::Packing;
 

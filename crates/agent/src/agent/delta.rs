@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use muster_delta::packed::{self, PackedApplier, PackedError};
 use muster_delta::whole::{self, Expander, WholeError};
 use muster_delta::{Applier, ApplyError, HEADER_BYTES, Header, Out, ReadAt};
 use muster_vocab::Sha256;
@@ -35,6 +36,8 @@ pub(super) struct Applying {
 enum Decoder {
     /// And where the bytes lie that it starts from.
     Delta(Box<Applier>, PathBuf),
+    /// The same, with packed pieces compared unpacked.
+    Packed(Box<PackedApplier>, PathBuf),
     Compressed(Box<Expander>),
 }
 
@@ -49,6 +52,7 @@ impl Decoder {
     fn feed(&mut self, disk: &dyn Disk, bytes: &[u8], out: &mut Out<'_>) -> Result<(), Stopped> {
         match self {
             Self::Delta(applier, base) => Ok(applier.feed(bytes, &OnDisk { disk, path: base.as_path() }, out)?),
+            Self::Packed(applier, base) => Ok(applier.feed(bytes, &OnDisk { disk, path: base.as_path() }, out)?),
             Self::Compressed(expander) => Ok(expander.feed(bytes, out)?),
         }
     }
@@ -62,6 +66,10 @@ impl Decoder {
                 let at = applier.checkpoint()?;
                 resting(at.delta_offset, at.new_offset, serde_json::to_value(at))
             }
+            Self::Packed(applier, _) => {
+                let at = applier.checkpoint()?;
+                resting(at.delta_offset, at.new_offset, serde_json::to_value(at))
+            }
             Self::Compressed(expander) => {
                 let at = expander.checkpoint()?;
                 resting(at.packed_offset, at.new_offset, serde_json::to_value(at))
@@ -72,6 +80,7 @@ impl Decoder {
     fn finish(self) -> Result<(), Stopped> {
         match self {
             Self::Delta(applier, _) => applier.finish().map(|_| ()).map_err(Stopped::from),
+            Self::Packed(applier, _) => applier.finish().map(|_| ()).map_err(Stopped::from),
             Self::Compressed(expander) => expander.finish().map(|_| ()).map_err(Stopped::from),
         }
     }
@@ -101,6 +110,18 @@ impl From<ApplyError> for Stopped {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Write(failed) | ApplyError::ReadOld(failed) | ApplyError::ReadNew(failed) => Self::Disk(failed),
+            wrong => Self::Wrong(wrong.to_string()),
+        }
+    }
+}
+
+impl From<PackedError> for Stopped {
+    fn from(error: PackedError) -> Self {
+        match error {
+            PackedError::Write(failed) => Self::Disk(failed),
+            // A piece that is not what the delta says is no fault of the disk.
+            PackedError::Read(failed) if failed.raw_os_error().is_some() => Self::Disk(failed),
+            PackedError::Apply(error) => error.into(),
             wrong => Self::Wrong(wrong.to_string()),
         }
     }
@@ -222,18 +243,23 @@ impl Agent {
             Form::Delta { from } => {
                 let missing = || Stopped::Wrong("the delta starts from bytes that this device doesn't have".into());
                 let base = self.base(errand, from).ok_or_else(missing)?;
-                let applier = match checkpoint(fetching) {
-                    Some(checkpoint) => Applier::resume(&checkpoint, &kept)?,
-                    None => {
-                        let head = Header::read(&head::<HEADER_BYTES>(world, route)?).map_err(wrong)?;
-                        let (bytes, new, old) = (head.new_bytes, head.new_digest, head.old_digest);
+                match (checkpoint(fetching), checkpoint(fetching)) {
+                    (Some(checkpoint), _) => Decoder::Delta(Box::new(Applier::resume(&checkpoint, &kept)?), base),
+                    (None, Some(checkpoint)) => {
+                        let head = packed_head(world, route)?;
+                        Decoder::Packed(Box::new(PackedApplier::resume(&checkpoint, &head, &kept)?), base)
+                    }
+                    (None, None) => {
+                        let (bytes, new, old, is_packed) = leads(world, route)?;
                         if (bytes, new, old) != (artifact.size, artifact.digest, from) {
                             return Err(about_others());
                         }
-                        Applier::new()
+                        match is_packed {
+                            true => Decoder::Packed(Box::default(), base),
+                            false => Decoder::Delta(Box::default(), base),
+                        }
                     }
-                };
-                Decoder::Delta(Box::new(applier), base)
+                }
             }
             Form::Compressed => Decoder::Compressed(Box::new(match checkpoint(fetching) {
                 Some(checkpoint) => Expander::resume(&checkpoint, &kept)?,
@@ -262,6 +288,37 @@ fn checkpoint<T: DeserializeOwned>(fetching: &Fetching) -> Option<T> {
 
 fn wrong(why: impl std::fmt::Display) -> Stopped {
     Stopped::Wrong(why.to_string())
+}
+
+/// Bytes and digest that a delta leads to, the digest that it starts from, and whether it is a packed one.
+fn leads(world: &dyn World, route: &Route) -> Result<(u64, Sha256, Sha256, bool), Stopped> {
+    let first = head::<HEADER_BYTES>(world, route)?;
+    if packed::is_packed(&first) {
+        let head = packed::Header::read(&head::<{ packed::HEADER_BYTES }>(world, route)?)?;
+        return Ok((head.new_bytes, head.new_digest, head.old_digest, true));
+    }
+    let head = Header::read(&first).map_err(wrong)?;
+    Ok((head.new_bytes, head.new_digest, head.old_digest, false))
+}
+
+/// The first bytes of a packed delta, up to the end of its maps.
+fn packed_head(world: &dyn World, route: &Route) -> Result<Vec<u8>, Stopped> {
+    let header = packed::Header::read(&head::<{ packed::HEADER_BYTES }>(world, route)?)?;
+    let wanted = packed::HEADER_BYTES + header.maps_bytes as usize;
+    let mut bytes = Vec::with_capacity(wanted);
+    while bytes.len() < wanted {
+        let before = bytes.len();
+        let range = (before as u64, (wanted - before) as u64);
+        let fetched = world.net().fetch(&route.path, range, &mut |part| {
+            bytes.extend_from_slice(&part[..part.len().min(wanted - bytes.len())]);
+            Ok(())
+        });
+        if bytes.len() == before {
+            let cut = || NetError::Unreachable("the connection broke".into());
+            return Err(Stopped::Net(fetched.err().unwrap_or_else(cut)));
+        }
+    }
+    Ok(bytes)
 }
 
 /// The first bytes alone.

@@ -17,7 +17,7 @@ const MAGIC: [u8; 8] = *b"MUSTPCK\x01";
 pub const HEADER_BYTES: usize = 100;
 const CHECK_BYTES: usize = 8;
 /// Of both maps, as they stand in the delta.
-const MAPS_BYTES_MAX: usize = 16 * 1024 * 1024;
+const MAPS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Of both maps, expanded: a piece is named by four numbers of at most five bytes.
 const MAPS_EXPANDED_BYTES_MAX: usize = 2 * (20 * MAP_PIECES_MAX + 8);
 /// 8 MiB: what zstd keeps of maps that are expanded.
@@ -74,6 +74,12 @@ pub enum PackedError {
     #[cfg(feature = "make")]
     #[error(transparent)]
     Make(#[from] crate::make::MakeError),
+}
+
+/// Is what begins so a packed delta? Otherwise it is a plain one, or none.
+#[must_use]
+pub fn is_packed(delta: &[u8]) -> bool {
+    delta.starts_with(&MAGIC[..7])
 }
 
 impl Header {

@@ -23,14 +23,6 @@ const PIECE_BYTES_MIN: usize = 64;
 /// Of the two maps.
 const MAPS_LEVEL: i32 = 19;
 
-/// What was made, and what was found on the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PackedMade {
-    pub made: Made,
-    /// Pieces of the old and of the new file that are compared unpacked.
-    pub pieces: (usize, usize),
-}
-
 /// The pieces of a file that packing again gives the same bytes.
 ///
 /// Costs packing each of them once, or a few times if they were packed in different ways.
@@ -91,16 +83,19 @@ fn zstd_piece(bytes: &[u8], levels: &mut [u8; 8]) -> Option<(u32, u32, Packing)>
 }
 
 /// Writes the delta that leads from `old` to `new` and compares their pieces unpacked. If neither has any, a delta made by
-/// [`crate::make`] is as good and shorter.
+/// [`crate::make`] is as good and shorter. `maps`: what [`find`] found in both.
 ///
 /// Needs memory for both files unpacked, and what [`crate::make`] needs for those.
 ///
 /// # Errors
 /// Sizes beyond those of an artifact are refused, also unpacked; otherwise only writing fails.
-pub fn make(old: &[u8], new: &[u8], mut out: impl Write) -> Result<PackedMade, PackedError> {
-    let (old_map, new_map) = (find(old), find(new));
+pub fn make(
+    (old, new): (&[u8], &[u8]),
+    (old_map, new_map): (&Map, &Map),
+    mut out: impl Write,
+) -> Result<Made, PackedError> {
     let unpacked = |bytes: &[u8], map: &Map| Unpacked::new(&bytes, map).read_all().map_err(PackedError::Read);
-    let (old_unpacked, new_unpacked) = (unpacked(old, &old_map)?, unpacked(new, &new_map)?);
+    let (old_unpacked, new_unpacked) = (unpacked(old, old_map)?, unpacked(new, new_map)?);
     let mut maps = Vec::new();
     old_map.write(&mut maps);
     new_map.write(&mut maps);
@@ -118,8 +113,7 @@ pub fn make(old: &[u8], new: &[u8], mut out: impl Write) -> Result<PackedMade, P
         new_map.pieces().iter().map(|piece| piece.unpacked_at as usize..piece.unpacked_end() as usize).collect();
     let made = make_around((&old_unpacked, &new_unpacked), &whole, out)?;
     let bytes = (head.len() + maps.len()) as u64 + made.bytes;
-    let made = Made { bytes, new_digest: header.new_digest };
-    Ok(PackedMade { made, pieces: (old_map.pieces().len(), new_map.pieces().len()) })
+    Ok(Made { bytes, new_digest: header.new_digest })
 }
 
 fn digest(bytes: &[u8]) -> muster_vocab::digest::Sha256 {

@@ -10,8 +10,8 @@ use super::PIECE_UNPACKED_BYTES_MAX;
 use super::pack::Packing;
 use crate::apply::ReadAt;
 
-/// 8 GiB in pieces of 8 KiB; the map of so many takes 32 MiB of memory.
-pub const MAP_PIECES_MAX: usize = 1024 * 1024;
+/// 8 GiB in pieces of 64 KiB; the map of so many takes 5 MiB of memory.
+pub const MAP_PIECES_MAX: usize = 128 * 1024;
 /// Unpacked pieces that are kept: copies mostly go on where the last one ended.
 const PIECES_KEPT: usize = 8;
 

@@ -21,6 +21,7 @@ const ZLIB: u64 = 64;
 
 impl Packing {
     /// As it stands in maps.
+    #[cfg(any(test, feature = "make"))]
     pub(super) fn number(self) -> u64 {
         match self {
             Packing::Zstd(level) => u64::from(level),
