@@ -7,5 +7,6 @@ mod boot;
 mod bootloaders;
 mod clock;
 mod schemathesis;
+mod squashfs;
 mod storm;
 mod swupdate;

@@ -18,12 +18,13 @@ const TELL_EVERY: u64 = 1000;
 const FAILURES_SHOWN_MAX: usize = 3;
 
 /// The updates whose every moment is tried: to versions that stay, and to versions that don't.
-const UPDATES: [(Parts, Nature); 9] = [
+const UPDATES: [(Parts, Nature); 10] = [
     (Parts::System, Nature::Good),
     (Parts::System, Nature::Dead),
     (Parts::System, Nature::Sick),
     (Parts::System, Nature::Deaf),
     (Parts::SystemByDelta, Nature::Good),
+    (Parts::SystemByPackedDelta, Nature::Good),
     (Parts::SystemCompressed, Nature::Good),
     (Parts::SystemAndApp, Nature::Good),
     (Parts::SystemAndApp, Nature::Dead),

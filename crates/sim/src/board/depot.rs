@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_agent::world::{Call, Net, NetError, Reply};
+use muster_delta::packed;
 use muster_domain::action::{self, Action, CancelSaid, EndReason, Push, Said as DomainSaid};
 use muster_domain::{ActionState, action::Input};
 use muster_vocab::{ActionId, DeviceId, ReleaseId, RolloutId, Sha256, Timestamp};
@@ -48,6 +49,15 @@ impl Shortcut {
     pub fn delta(old: &Image, new: &Image) -> Self {
         let mut bytes = Vec::new();
         muster_delta::make(&old.bytes, &new.bytes, &mut bytes).expect("memory takes what is written");
+        Self { form: wire::Form::Delta { from: old.digest }, bytes: Arc::new(bytes) }
+    }
+
+    /// A delta between their unpacked blocks.
+    #[must_use]
+    pub fn packed(old: &Image, new: &Image) -> Self {
+        let mut bytes = Vec::new();
+        let maps = (packed::find(&old.bytes), packed::find(&new.bytes));
+        packed::make((&old.bytes, &new.bytes), (&maps.0, &maps.1), &mut bytes).expect("memory takes what is written");
         Self { form: wire::Form::Delta { from: old.digest }, bytes: Arc::new(bytes) }
     }
 

@@ -1,5 +1,6 @@
 //! What is in a virtual slot? Bytes that tell whether they are whole, and how the system in them behaves.
 
+use muster_delta::packed::Packing;
 use muster_vocab::Sha256;
 use sha2::Digest;
 
@@ -35,6 +36,19 @@ impl Image {
     #[must_use]
     pub fn new(version: &str, nature: Nature, size: usize, seed: u64) -> Self {
         let bytes = noise(version, size, seed);
+        Self::of(version, nature, bytes, false)
+    }
+
+    /// One whose blocks are compressed, as those of a squashfs.
+    #[must_use]
+    pub fn packed(version: &str, nature: Nature, size: usize, seed: u64) -> Self {
+        const BLOCK_BYTES: usize = 4096;
+        // A digit for each byte, so that there is something to compress.
+        let content: Vec<u8> = noise(version, size, seed).into_iter().map(|byte| b'0' + byte % 10).collect();
+        let mut bytes = version.as_bytes().to_vec();
+        for block in content.chunks(BLOCK_BYTES) {
+            bytes.extend(Packing::Zstd(3).pack(block).expect("memory takes what is packed"));
+        }
         Self::of(version, nature, bytes, false)
     }
 

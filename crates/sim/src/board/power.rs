@@ -36,6 +36,8 @@ pub enum Parts {
     System,
     /// The same by a delta from the version that runs.
     SystemByDelta,
+    /// The same, with blocks that are compressed in the image.
+    SystemByPackedDelta,
     /// The same, compressed on the way.
     SystemCompressed,
     /// An app that the system needs, and then the system, with one commit point.
@@ -67,11 +69,12 @@ pub fn every_boundary(parts: Parts, nature: Nature) -> Outcome {
 
 fn an_update(parts: Parts, nature: Nature) -> Case {
     let setup = case::setup(1);
-    let images = [Image::new("1.0", Nature::Good, 8000, setup.seed), Image::new("1.1", nature, 12_000, setup.seed)];
+    let image = if parts == Parts::SystemByPackedDelta { Image::packed } else { Image::new };
+    let images = [image("1.0", Nature::Good, 8000, setup.seed), image("1.1", nature, 12_000, setup.seed)];
     let app = Image::app("app-1.1", setup.seed);
     let mut case = Case::new(setup, &images);
     // The release that runs is known to the agent only once it was installed by it.
-    if parts == Parts::SystemByDelta {
+    if matches!(parts, Parts::SystemByDelta | Parts::SystemByPackedDelta) {
         case.board.knows("os", &images[0]);
     }
     let mut components = vec![("os".to_owned(), images[1].clone())];
@@ -80,6 +83,7 @@ fn an_update(parts: Parts, nature: Nature) -> Case {
     }
     let shortcut = match parts {
         Parts::SystemByDelta => Some(Shortcut::delta(&images[0], &images[1])),
+        Parts::SystemByPackedDelta => Some(Shortcut::packed(&images[0], &images[1])),
         Parts::SystemCompressed => Some(Shortcut::compressed(&images[1])),
         Parts::System | Parts::SystemAndApp => None,
     };
@@ -103,6 +107,7 @@ mod tests {
     fn an_update_survives_a_power_cut_at_every_boundary() {
         check(Parts::System, Nature::Good);
         check(Parts::SystemByDelta, Nature::Good);
+        check(Parts::SystemByPackedDelta, Nature::Good);
         check(Parts::SystemCompressed, Nature::Good);
         check(Parts::SystemAndApp, Nature::Good);
     }
@@ -122,6 +127,8 @@ mod tests {
         let by_delta = fetched(Parts::SystemByDelta);
         assert!((1..8000).contains(&by_delta), "{by_delta} bytes were fetched for an image of 12000");
         assert_ne!(compressed, whole);
+        let (by_delta, whole) = (fetched(Parts::SystemByPackedDelta), 6000);
+        assert!((1..whole).contains(&by_delta), "{by_delta} bytes were fetched of some {whole}");
     }
 
     #[test]
