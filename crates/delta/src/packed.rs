@@ -1,7 +1,7 @@
 //! How are files compared whose insides are compressed? Unpacked, where packing again gives the same bytes.
 //!
 //! A squashfs, or an archive of layers, is a file with compressed pieces in it: one changed byte changes all of a piece.
-//! [`find`] looks for pieces that can be rebuilt exactly; a delta is then made between both files with those pieces
+//! [`find::find`] looks for pieces that can be rebuilt exactly; a delta is then made between both files with those pieces
 //! unpacked, and the device packs what it makes. Which pieces there are, and how they are packed, stands before it:
 //!
 //! ```text
@@ -10,21 +10,16 @@
 //! delta    from the unpacked old file to the unpacked new one, in the format of `format.rs`
 //! ```
 
-mod apply;
+pub mod apply;
 #[cfg(feature = "make")]
-mod find;
-mod map;
-mod pack;
-
-pub use apply::{Checkpoint, HEADER_BYTES, Header, PackedApplier, PackedError, is_packed};
-#[cfg(feature = "make")]
-pub use find::{find, make};
-pub use map::{MAP_PIECES_MAX, Map, MapError, Piece, Unpacked};
-pub use pack::Packing;
+pub mod find;
+pub mod map;
+pub mod pack;
 
 /// Unpacked bytes of one piece. The device keeps a few of them, and a segment of a delta ends only between pieces, so
 /// this is bounded by a segment's body too. The usual block of squashfs has half of it.
 pub const PIECE_UNPACKED_BYTES_MAX: usize = 256 * 1024;
 
-#[cfg(all(test, feature = "make"))]
+#[cfg(test)]
+#[cfg(feature = "make")]
 mod tests;

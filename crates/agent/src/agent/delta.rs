@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use muster_delta::packed::{self, PackedApplier, PackedError};
+use muster_delta::packed::apply::{self as packed, PackedApplier, PackedError};
 use muster_delta::whole::{self, Expander, WholeError};
 use muster_delta::{Applier, ApplyError, HEADER_BYTES, Header, Out, ReadAt};
 use muster_vocab::Sha256;

@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use sha2::Digest;
 
-use super::apply::Header;
+use super::PIECE_UNPACKED_BYTES_MAX;
+use super::apply::{Header, PackedError};
 use super::map::{MAP_PIECES_MAX, Map, Unpacked};
 use super::pack::{Packing, unpack_zlib};
-use super::{PIECE_UNPACKED_BYTES_MAX, PackedError};
 use crate::make::{Made, WHOLE_BYTES_MAX, make_around};
 
 const _: () = assert!(PIECE_UNPACKED_BYTES_MAX <= WHOLE_BYTES_MAX);

@@ -1,6 +1,9 @@
 //! Files as squashfs lays them out: blocks packed one by one, with bytes between them.
 
-use super::*;
+use super::apply::{HEADER_BYTES, Header, PackedApplier, PackedError, is_packed};
+use super::find::{find, make};
+use super::map::Map;
+use super::pack::Packing;
 use crate::make as make_plain;
 
 fn words(seed: u32, bytes: usize) -> Vec<u8> {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
-use muster_delta::packed::{self, PackedApplier};
+use muster_delta::packed;
+use muster_delta::packed::apply::{PackedApplier, is_packed};
 use muster_delta::whole::{self, Expander};
 use muster_delta::{Applier, HEADER_BYTES, Header, ReadAt, WINDOW_BYTES_MAX};
 use muster_vocab::limit;
@@ -132,21 +133,21 @@ fn beside(path: &Path) -> PathBuf {
 
 /// With packed pieces compared unpacked, if there are any in both and it fits into the memory. Answers its size.
 fn make_packed((old, new): (&[u8], &[u8]), to: &Path, making: &Making) -> anyhow::Result<Option<u64>> {
-    let (old_map, new_map) = (packed::find(old), packed::find(new));
+    let (old_map, new_map) = (packed::find::find(old), packed::find::find(new));
     let positions = old_map.unpacked_bytes.min(WINDOW_BYTES_MAX as u64) * POSITION_BYTES;
     let unpacked = old_map.unpacked_bytes + new_map.unpacked_bytes + positions;
     let has_none = old_map.pieces().is_empty() || new_map.pieces().is_empty();
     if has_none || making.fits((old.len() + new.len()) as u64 + unpacked + OTHER_BYTES).is_err() {
         return Ok(None);
     }
-    let made = write(&beside(to), |out| Ok(packed::make((old, new), (&old_map, &new_map), out)?))?;
+    let made = write(&beside(to), |out| Ok(packed::find::make((old, new), (&old_map, &new_map), out)?))?;
     Ok(Some(made.bytes))
 }
 
 fn chain(old: &Path, (first, second): (&Path, &Path), to: &Path, making: &Making) -> anyhow::Result<()> {
     making.begin()?;
     let (first, second) = (read(first)?, read(second)?);
-    ensure!(!packed::is_packed(&first) && !packed::is_packed(&second), "packed deltas can't be put together");
+    ensure!(!is_packed(&first) && !is_packed(&second), "packed deltas can't be put together");
     let new_bytes = |delta: &[u8]| -> anyhow::Result<u64> {
         let head = delta.first_chunk::<HEADER_BYTES>().context("a delta that ends in its header")?;
         Ok(Header::read(head)?.new_bytes)
@@ -170,9 +171,9 @@ fn apply(old: &Path, delta: &Path, to: &Path) -> anyhow::Result<()> {
     let old = Opened(File::open(old).with_context(|| format!("opening {}", old.display()))?);
     let mut first = [0; 8];
     let mut file = File::open(delta).with_context(|| format!("opening {}", delta.display()))?;
-    let is_packed = file.read_exact(&mut first).is_ok() && packed::is_packed(&first);
+    let begins_packed = file.read_exact(&mut first).is_ok() && is_packed(&first);
     write(to, |out| {
-        if is_packed {
+        if begins_packed {
             let mut applier = PackedApplier::new();
             pieces(delta, |piece| Ok(applier.feed(piece, &old, &mut |bytes| out.write_all(bytes))?))?;
             applier.finish()?;

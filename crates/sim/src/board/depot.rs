@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_agent::world::{Call, Net, NetError, Reply};
-use muster_delta::packed;
+use muster_delta::packed::find;
 use muster_domain::action::{self, Action, CancelSaid, EndReason, Push, Said as DomainSaid};
 use muster_domain::{ActionState, action::Input};
 use muster_vocab::{ActionId, DeviceId, ReleaseId, RolloutId, Sha256, Timestamp};
@@ -56,8 +56,8 @@ impl Shortcut {
     #[must_use]
     pub fn packed(old: &Image, new: &Image) -> Self {
         let mut bytes = Vec::new();
-        let maps = (packed::find(&old.bytes), packed::find(&new.bytes));
-        packed::make((&old.bytes, &new.bytes), (&maps.0, &maps.1), &mut bytes).expect("memory takes what is written");
+        let maps = (find::find(&old.bytes), find::find(&new.bytes));
+        find::make((&old.bytes, &new.bytes), (&maps.0, &maps.1), &mut bytes).expect("memory takes what is written");
         Self { form: wire::Form::Delta { from: old.digest }, bytes: Arc::new(bytes) }
     }
 

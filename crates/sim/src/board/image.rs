@@ -1,6 +1,6 @@
 //! What is in a virtual slot? Bytes that tell whether they are whole, and how the system in them behaves.
 
-use muster_delta::packed::Packing;
+use muster_delta::packed::pack::Packing;
 use muster_vocab::Sha256;
 use sha2::Digest;
 
