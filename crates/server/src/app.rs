@@ -9,6 +9,8 @@ use muster_vocab::{DeviceId, Sha256, Timestamp};
 use tokio::sync::{Notify, RwLock, Semaphore, watch};
 
 use crate::config::Config;
+use crate::edge::tls::{TlsError, TlsSource};
+use crate::identity::{Identity, IdentityError};
 use crate::sessions::Sessions;
 use crate::table::Table;
 use crate::waiting::Waiting;
@@ -23,6 +25,9 @@ pub struct App {
     pub store: Arc<Store>,
     pub blobs: Blobs,
     pub table: Arc<Table>,
+    pub identity: Identity,
+    /// How the TLS listener speaks, if there is one.
+    pub tls: Option<TlsSource>,
     /// The outbox got work.
     pub outbox: Arc<Notify>,
     /// Devices are to be rendered again.
@@ -56,9 +61,19 @@ pub struct Counters {
     pub silent: AtomicU64,
 }
 
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 impl App {
     /// Opens the data folder and fills the device table from it. Called where the server's event loop runs.
-    pub fn open(config: Config) -> Result<Arc<Self>, StoreError> {
+    pub fn open(config: Config) -> Result<Arc<Self>, OpenError> {
         let table = Arc::new(Table::new(Waiting::new(descriptors::places())));
         let outbox = Arc::new(Notify::new());
         let renders = Arc::new(Notify::new());
@@ -86,6 +101,8 @@ impl App {
         let store = Arc::new(Store::open(&config.data, Box::new(on_commit))?);
         let blobs = Blobs::open(&config.data)?;
         fill(&store, &table)?;
+        let identity = Identity::open(&store, &config.data, clock::now())?;
+        let tls = config.tls_listen.map(|_| TlsSource::open(&config, &identity, clock::now())).transpose()?;
         let (stopping, _) = watch::channel(false);
         let sessions = Sessions::new(&config.data);
         Ok(Arc::new(Self {
@@ -93,6 +110,8 @@ impl App {
             store,
             blobs,
             table,
+            identity,
+            tls,
             outbox,
             renders,
             routes,

@@ -1,5 +1,6 @@
 //! What may be believed? Passwords, tokens and the audit chain.
 
 pub mod audit;
+pub mod authority;
 pub mod password;
 pub mod secret;

@@ -7,6 +7,8 @@ pub mod agent;
 pub mod hawkbit;
 pub mod http;
 pub mod metrics;
+pub mod peer;
 pub mod range;
 pub mod serve;
+pub mod tls;
 mod upgrade;
