@@ -4,6 +4,7 @@
 //! Edges translate and call a flow; they decide nothing.
 
 pub mod agent;
+pub mod est;
 pub mod hawkbit;
 pub mod http;
 pub mod metrics;

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 use crate::App;
 use crate::edge::peer::{Peer, PeerCertificate};
-use crate::edge::{agent, hawkbit, http, metrics};
+use crate::edge::{agent, est, hawkbit, http, metrics};
 
 /// How long open requests may take to end once the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,6 +41,7 @@ pub fn routes(app: &Arc<App>) -> Router {
         .merge(metrics::routes(app))
         .merge(http::routes::routes(app))
         .merge(agent::routes(app))
+        .merge(est::routes(app))
         .merge(hawkbit::routes(app))
 }
 

@@ -8,6 +8,7 @@
 
 pub mod issue;
 pub mod pem;
+pub mod pkcs7;
 pub mod request;
 #[cfg(test)]
 mod tests;
