@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use muster_agent::config::{self, Config};
-use muster_agent::io::{disk::RealDisk, host::RealHost, net::RealNet, watchdog::Watchdog};
+use muster_agent::io::{disk::RealDisk, host::RealHost, net::RealNet, repository, watchdog::Watchdog};
 use muster_agent::join::{Identity, Prepared};
 use muster_agent::keep::{Found, Keeper};
 use muster_agent::world::{Call, Host, Net};
@@ -23,6 +23,8 @@ muster-agent: brings this device from one release to the next, and back by itsel
   muster-agent run           does what the server orders, for ever
   muster-agent status        what is installed, what is under way, what is not told yet [--json]
   muster-agent check         is the file in order?
+  muster-agent tuf           reads signed metadata of any repository, as TUF's conformance suite asks:
+                             --metadata-dir D init ROOT | --metadata-url U refresh | --target-name T … download
 
   --config FILE   the agent's file [/etc/muster/agent.toml]
   --help, --version
@@ -67,7 +69,12 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match arguments().and_then(|arguments| act(&arguments)) {
+    let mut parser = lexopt::Parser::from_env();
+    let done = match parser.raw_args().is_ok_and(|mut words| words.next_if(|word| word == "tuf").is_some()) {
+        true => repository::run(parser),
+        false => arguments(parser).and_then(|arguments| act(&arguments)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {
             eprintln!("muster-agent: {failed:#}");
@@ -76,9 +83,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn arguments() -> anyhow::Result<Arguments> {
+fn arguments(mut parser: lexopt::Parser) -> anyhow::Result<Arguments> {
     let mut found = Arguments::default();
-    let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("help") | Short('h') => found.command = "help".into(),

@@ -5,5 +5,6 @@ pub mod host;
 pub mod net;
 mod probe;
 pub mod program;
+pub mod repository;
 pub mod session;
 pub mod watchdog;
