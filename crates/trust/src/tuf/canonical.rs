@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn keys_are_sorted_and_nothing_but_quotes_and_backslashes_is_escaped() {
-        let value: Value = serde_json::from_str(r#"{"b": [1, -2, true, null], "a": "q\"\\\n\u00e9", "B": {}}"#).unwrap();
+        let value: Value =
+            serde_json::from_str(r#"{"b": [1, -2, true, null], "a": "q\"\\\n\u00e9", "B": {}}"#).unwrap();
         assert_eq!(
             String::from_utf8(bytes(&value).unwrap()).unwrap(),
             "{\"B\":{},\"a\":\"q\\\"\\\\\n\u{e9}\",\"b\":[1,-2,true,null]}"

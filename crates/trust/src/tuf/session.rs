@@ -155,8 +155,7 @@ impl Session {
     pub fn find(&mut self, path: &str) {
         assert!(matches!(self.step, Step::Done), "a search comes after the refresh");
         let first = Edge { role: "targets".into(), delegator: "root".into() };
-        self.search =
-            Some(Search { path: path.to_owned(), ahead: Vec::new(), visited: BTreeSet::new(), found: None });
+        self.search = Some(Search { path: path.to_owned(), ahead: Vec::new(), visited: BTreeSet::new(), found: None });
         self.step = self.visit(&first);
     }
 
