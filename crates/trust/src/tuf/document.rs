@@ -124,6 +124,8 @@ pub struct TargetsRole {
     pub expires: Timestamp,
     pub targets: BTreeMap<String, Target>,
     pub delegations: Option<Delegations>,
+    /// The one device that a director's document is for: `project/device`.
+    pub device: Option<String>,
 }
 
 /// What a target has to be like.

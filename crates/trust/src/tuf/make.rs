@@ -62,6 +62,8 @@ pub struct TargetsPlan {
     pub expires: Timestamp,
     pub targets: BTreeMap<String, TargetPlan>,
     pub delegations: Vec<DelegationPlan>,
+    /// Of a director's document: the device it is for, `project/device`.
+    pub device: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -169,6 +171,9 @@ impl TargetsPlan {
             "targets": targets,
             "version": self.version,
         });
+        if let Some(device) = &self.device {
+            signed["device"] = json!(device);
+        }
         if !self.delegations.is_empty() {
             signed["delegations"] = self.delegations();
         }

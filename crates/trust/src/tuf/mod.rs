@@ -3,7 +3,7 @@
 //! Reading, for devices: [`session`] asks for documents one after the other, [`trusted`] has the rules by which each is
 //! taken or refused, [`document`] their fields, [`canonical`] the bytes that are signed, [`key`] the signatures.
 //! Writing, for servers and for whoever holds offline keys: [`make`] has the documents, `secret_key` keys in files.
-//! [`statement`] is what Muster signs about a release. Nothing here reads a file, a clock or the network.
+//! `threats` is what both sides are tried with. [`statement`] is what Muster signs about a release. Nothing here reads a file, a clock or the network.
 
 pub mod canonical;
 pub mod document;
@@ -15,4 +15,6 @@ pub mod pattern;
 pub mod secret_key;
 pub mod session;
 pub mod statement;
+#[cfg(feature = "tuf-make")]
+pub mod threats;
 pub mod trusted;

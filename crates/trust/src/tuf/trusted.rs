@@ -11,6 +11,9 @@ use crate::tuf::document::{
 };
 use crate::tuf::key::Key;
 
+/// The role that says which release goes to which device.
+pub const DIRECTOR: &str = "director";
+
 /// Why a document is not believed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -40,10 +43,12 @@ pub enum Refused {
     NotDelegated(String),
     #[error("{0} is needed and not there")]
     Absent(String),
+    #[error("the director's document is for {0:?}")]
+    OtherDevice(String),
 }
 
 /// What is believed so far.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Trusted {
     spelling: Spelling,
     root: Document<RootRole>,
@@ -236,6 +241,49 @@ impl Trusted {
         fresh(role, next.signed.expires, now)?;
         self.targets.insert((role.to_owned(), delegator.to_owned()), next);
         Ok(())
+    }
+
+    /// Whether somebody else than the channels has to say which release goes to which device. Signed offline, with the
+    /// top of the targets.
+    #[must_use]
+    pub fn has_director(&self) -> bool {
+        self.director().is_some()
+    }
+
+    /// What the director says to this device (Uptane's idea): a document like one of targets, signed by the key of the
+    /// role `director`, which no channel has. It is in no snapshot, for it is made when the device asks.
+    ///
+    /// # Errors
+    /// If it is not the director's, is for another device, older than the one kept, or expired.
+    pub fn take_director(
+        &self,
+        bytes: &[u8],
+        device: &str,
+        kept: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Result<TargetsRole, Refused> {
+        let (keys, authority) = self.director().ok_or_else(|| Refused::NotDelegated(DIRECTOR.into()))?;
+        let read = |bytes: &[u8]| {
+            let document: Document<TargetsRole> = read(DIRECTOR, bytes, self.spelling)?;
+            signed(DIRECTOR, &document, (keys, authority), self.spelling)?;
+            if document.signed.device.as_deref() == Some(device) {
+                return Ok(document.signed);
+            }
+            Err(Refused::OtherDevice(document.signed.device.unwrap_or_default()))
+        };
+        let next = read(bytes)?;
+        // One that today's key didn't sign is no floor.
+        if let Some(Ok(kept)) = kept.map(read) {
+            no_rollback(DIRECTOR, kept.version, next.version)?;
+        }
+        fresh(DIRECTOR, next.expires, now)?;
+        Ok(next)
+    }
+
+    fn director(&self) -> Option<(&BTreeMap<String, Key>, &Authority)> {
+        let delegations = self.targets("targets", "root")?.delegations.as_ref()?;
+        let delegation = delegations.roles.iter().find(|delegation| delegation.name == DIRECTOR)?;
+        Some((&delegations.keys, &delegation.authority))
     }
 
     /// A role under whoever delegated to it: a search comes to each role once.
