@@ -361,6 +361,8 @@ fn note_installed(state: &mut State, update: &Update) {
         state.installed.insert(component.name.clone(), installed);
     }
     state.release = Some(update.release());
+    let counter = update.order.signed.as_ref().map_or(0, |signed| signed.counter);
+    state.counter = state.counter.max(counter);
 }
 
 /// An action that ended here is not taken again: the server is told once more how it ended, in case it has forgotten.

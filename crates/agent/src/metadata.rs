@@ -90,8 +90,7 @@ impl<'a> Metadata<'a> {
                     ask(&file, bytes_max).map_err(|source| MetadataError::Fetch { file, source })?
                 }
                 Want::Keep { file, bytes } => {
-                    let kept = disk::replace(self.disk, &self.folder.join(&file), &bytes);
-                    kept.map_err(|source| MetadataError::Keep { file, source })?;
+                    self.keep(&file, &bytes)?;
                     None
                 }
             };
@@ -99,8 +98,18 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// What can't be read is as good as not there: it is fetched again.
-    fn load(&self, file: &str) -> Option<Vec<u8>> {
+    /// Durable when it returns.
+    ///
+    /// # Errors
+    /// If the disk fails; what was there before stays.
+    pub fn keep(&self, file: &str, bytes: &[u8]) -> Result<(), MetadataError> {
+        disk::replace(self.disk, &self.folder.join(file), bytes)
+            .map_err(|source| MetadataError::Keep { file: file.to_owned(), source })
+    }
+
+    /// What was kept. What can't be read is as good as not there: it is fetched again.
+    #[must_use]
+    pub fn load(&self, file: &str) -> Option<Vec<u8>> {
         let bytes_max = usize::try_from(limit::TUF_TARGETS_BYTES_MAX).unwrap_or(usize::MAX);
         disk::read(self.disk, &self.folder.join(file), bytes_max).ok()
     }

@@ -16,6 +16,9 @@ pub struct State {
     pub installed: BTreeMap<String, Installed>,
     /// `name@version` of the release that runs.
     pub release: Option<String>,
+    /// Of the signed releases that ran here, the highest counter; no order goes below it.
+    #[serde(default)]
+    pub counter: u64,
     pub update: Option<Update>,
     /// Actions that ended, newest last: the same order is never taken twice.
     pub ended: Vec<Ended>,

@@ -79,8 +79,18 @@ pub struct Deployment {
     /// An older version is meant: a way back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub downgrade: bool,
+    /// Where its signature is; a device that was given a root asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignedBy>,
     pub terms: Terms,
     pub components: Vec<Component>,
+}
+
+/// Which channel vouches for a release, below `/device/v1/metadata`, and the counter that its signer gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedBy {
+    pub channel: String,
+    pub counter: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -89,6 +89,6 @@ pub fn channel_role(channel: &str) -> String {
 
 /// The path under which a channel vouches for a release.
 #[must_use]
-pub fn release_path(channel: &str, release: &str) -> String {
-    format!("{channel}/{release}")
+pub fn release_path(channel: &str, release: &str, version: &str) -> String {
+    format!("{channel}/{release}@{version}")
 }

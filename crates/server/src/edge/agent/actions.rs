@@ -99,6 +99,7 @@ fn deployment(view: &View<'_>, project: ProjectId, action: &Action) -> Result<De
         release: release.name.to_string(),
         version: release.version.to_string(),
         downgrade,
+        signed: None,
         terms: Terms { download: false, install: false, forced: false },
         components,
     })

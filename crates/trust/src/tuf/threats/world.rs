@@ -82,7 +82,7 @@ impl Owner {
     pub fn channel_plan(&self, version: u64, releases: &[&Statement]) -> TargetsPlan {
         let target = |release: &&Statement| {
             let plan = TargetPlan { bytes: release.bytes(), custom: release.custom() };
-            (statement::release_path("stable", &release.release), plan)
+            (statement::release_path("stable", &release.release, &release.version), plan)
         };
         let targets = releases.iter().map(target).collect();
         TargetsPlan { version, expires: NOW.plus(YEAR), targets, delegations: Vec::new(), device: None }
@@ -159,14 +159,14 @@ impl Device {
     /// Whether the device would install this release: its channel and its director vouch for it.
     pub fn would_install(&mut self, repository: &Repository, order: &Statement) -> Result<bool, Refused> {
         let mut session = self.refresh(repository)?;
-        session.find(&statement::release_path("stable", &order.release));
+        session.find(&statement::release_path("stable", &order.release, &order.version));
         self.go_on(&mut session, repository)?;
         let found: Option<Target> = session.found().map(|(target, _)| target.clone());
         let director = repository.file("director.json");
         let kept = self.kept.get("director.json").map(Vec::as_slice);
         let said = session.trusted().take_director(&director, DEVICE, kept, self.now)?;
         self.kept.insert("director.json".into(), director);
-        let path = statement::release_path("stable", &order.release);
+        let path = statement::release_path("stable", &order.release, &order.version);
         let agreed = said.targets.get(&path).is_some_and(|target| order.is(target));
         Ok(agreed && found.is_some_and(|target| order.is(&target)))
     }
