@@ -10,6 +10,7 @@ use tokio::sync::{Notify, RwLock, Semaphore, watch};
 
 use crate::config::Config;
 use crate::sessions::Sessions;
+use crate::signing::Signing;
 use crate::table::Table;
 use crate::waiting::Waiting;
 use crate::{clock, descriptors};
@@ -22,6 +23,8 @@ pub struct App {
     pub config: Config,
     pub store: Arc<Store>,
     pub blobs: Blobs,
+    /// Keys that are online.
+    pub signing: Arc<Signing>,
     pub table: Arc<Table>,
     /// The outbox got work.
     pub outbox: Arc<Notify>,
@@ -85,6 +88,8 @@ impl App {
         };
         let store = Arc::new(Store::open(&config.data, Box::new(on_commit))?);
         let blobs = Blobs::open(&config.data)?;
+        let signing = Signing::open(&config.data)
+            .map_err(|source| StoreError::File { what: "reading or making the keys that sign metadata", source })?;
         fill(&store, &table)?;
         let (stopping, _) = watch::channel(false);
         let sessions = Sessions::new(&config.data);
@@ -92,6 +97,7 @@ impl App {
             config,
             store,
             blobs,
+            signing: Arc::new(signing),
             table,
             outbox,
             renders,

@@ -10,6 +10,7 @@ mod descriptors;
 pub mod edge;
 pub mod flow;
 pub mod sessions;
+pub mod signing;
 pub mod start;
 pub mod table;
 pub mod waiting;

@@ -16,6 +16,7 @@ pub mod error;
 pub mod events;
 pub mod idempotency;
 pub mod join;
+pub mod metadata;
 pub mod outbox;
 pub mod page;
 pub mod projects;

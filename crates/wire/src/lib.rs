@@ -14,6 +14,7 @@ pub mod configuration;
 pub mod device;
 pub mod event;
 pub mod join_token;
+pub mod metadata;
 pub mod page;
 pub mod problem;
 pub mod project;

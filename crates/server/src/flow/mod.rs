@@ -8,6 +8,7 @@ pub mod channels;
 pub mod devices;
 pub mod error;
 pub mod join;
+pub mod metadata;
 pub mod projects;
 pub mod releases;
 pub mod reports;

@@ -14,6 +14,7 @@ mod devices;
 mod etag;
 mod events;
 mod join_tokens;
+mod metadata;
 mod page;
 pub(in crate::edge) mod problem;
 mod projects;

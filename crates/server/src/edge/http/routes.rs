@@ -16,8 +16,8 @@ use utoipa_axum::routes as documented;
 
 use super::problem::Refusal;
 use super::{
-    accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, join_tokens, projects,
-    releases, remote_sessions, rollouts, session, tokens, uploads,
+    accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, join_tokens, metadata,
+    projects, releases, remote_sessions, rollouts, session, tokens, uploads,
 };
 use crate::App;
 
@@ -75,6 +75,8 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(releases::get, releases::delete))
         .routes(documented!(releases::publish))
         .routes(documented!(releases::yank))
+        .routes(documented!(metadata::get))
+        .routes(documented!(metadata::put))
         .routes(documented!(channels::list))
         .routes(documented!(channels::get, channels::put, channels::delete))
         .routes(documented!(rollouts::list, rollouts::post))
