@@ -78,6 +78,9 @@ pub struct Update {
     pub parts: Vec<Part>,
     /// Why it ends other than well, with the last lines of the log.
     pub why: Vec<String>,
+    /// As it was signed, if the device asks for signatures.
+    #[serde(default)]
+    pub counter: u64,
 }
 
 /// One component on its way.

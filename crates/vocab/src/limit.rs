@@ -217,3 +217,5 @@ pub const TUF_SNAPSHOT_BYTES_MAX: u64 = 2_000_000;
 pub const TUF_TARGETS_BYTES_MAX: u64 = 5_000_000;
 /// Roles that one search looks into: a channel is one step from the top, and a ring of delegations has to end.
 pub const TUF_ROLES_VISITED_MAX: usize = 32;
+/// Releases that one channel vouches for at a time: a device reads them all, at some 200 bytes each.
+pub const CHANNEL_RELEASES_MAX: usize = 200;

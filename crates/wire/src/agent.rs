@@ -79,9 +79,9 @@ pub struct Deployment {
     /// An older version is meant: a way back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub downgrade: bool,
-    /// Where its signature is; a device that was given a root asks for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signed: Option<SignedBy>,
+    /// Which channels vouch for it; a device that was given a root asks one that it follows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed: Vec<SignedBy>,
     pub terms: Terms,
     pub components: Vec<Component>,
 }

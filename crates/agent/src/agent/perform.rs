@@ -20,7 +20,11 @@ impl Agent {
         let input = match self.due() {
             Due::Nothing => return Ok(self.wait(world.host().uptime())),
             Due::Consider => match self.vouched(world) {
-                Vouched::Yes => self.consider(world),
+                Vouched::Yes(counter) => {
+                    // Durable with the acceptance, or not needed.
+                    self.state.update.iter_mut().for_each(|update| update.counter = counter);
+                    self.consider(world)
+                }
                 Vouched::No(why) => Input::Refuse(vec![why]),
                 Vouched::NotNow(why) => {
                     world.host().log(&format!("whether the order is signed could not be asked: {why}"));

@@ -31,7 +31,8 @@ pub struct TrustSettings {
 /// Whether an order is believed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Vouched {
-    Yes,
+    /// With the counter that was signed; 0 if nothing has to be.
+    Yes(u64),
     /// It is refused, and the server is told why.
     No(String),
     /// Nothing could be asked; the order waits.
@@ -41,10 +42,10 @@ pub(super) enum Vouched {
 impl Agent {
     /// Without a root in the settings every order of the server is believed.
     pub(super) fn vouched(&self, world: &dyn World) -> Vouched {
-        let Some(trust) = self.settings.trust.clone() else { return Vouched::Yes };
-        let Some(update) = &self.state.update else { return Vouched::Yes };
+        let Some(trust) = self.settings.trust.clone() else { return Vouched::Yes(0) };
+        let Some(update) = &self.state.update else { return Vouched::Yes(0) };
         match self.judge_order(world, &trust, &update.order) {
-            Ok(()) => Vouched::Yes,
+            Ok(counter) => Vouched::Yes(counter),
             Err(Doubt::Order(why)) => Vouched::No(format!("not signed for this device: {why}")),
             Err(Doubt::Metadata(failed @ MetadataError::Refused(_))) => {
                 Vouched::No(format!("{:#}", anyhow::Error::new(failed)))
@@ -53,11 +54,11 @@ impl Agent {
         }
     }
 
-    fn judge_order(&self, world: &dyn World, trust: &TrustSettings, order: &Deployment) -> Result<(), Doubt> {
-        let signed = order.signed.as_ref().ok_or_else(|| Doubt::Order("the order names no signed channel".into()))?;
-        if !trust.channels.contains(&signed.channel) {
-            return Err(Doubt::Order(format!("this device doesn't follow the channel {}", signed.channel)));
-        }
+    fn judge_order(&self, world: &dyn World, trust: &TrustSettings, order: &Deployment) -> Result<u64, Doubt> {
+        let follows = |signed: &&SignedBy| trust.channels.contains(&signed.channel);
+        let signed = order.signed.iter().find(follows).ok_or_else(|| {
+            Doubt::Order(format!("no channel that this device follows ({}) vouches for it", trust.channels.join(", ")))
+        })?;
         if signed.counter < self.state.counter {
             return Err(Doubt::Order(format!(
                 "its counter {} is below {}, which this device has reached: a way back has to be signed as a new release",
@@ -85,7 +86,7 @@ impl Agent {
         if session.trusted().has_director() {
             self.ask_director(world, (&metadata, session.trusted()), trust, (&statement, &path))?;
         }
-        Ok(())
+        Ok(signed.counter)
     }
 
     /// Which release goes to which device is said by another key than which releases there are.

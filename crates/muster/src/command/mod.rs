@@ -6,12 +6,14 @@ pub mod configuration;
 pub mod delta;
 pub mod device;
 pub mod join_token;
+pub mod keys;
 pub mod kind;
 pub mod order;
 pub mod release;
 pub mod remote;
 pub mod rollout;
 pub mod session;
+pub mod sign;
 pub mod terminal;
 pub mod watch;
 

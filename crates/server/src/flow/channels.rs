@@ -38,7 +38,7 @@ pub fn put(
     }
     if metadata::is_signed_channel(tx, actor.project(), name)? {
         let vouched = metadata::vouched(tx, actor.project(), &found)?;
-        if vouched.is_none_or(|vouched| vouched.by.channel != name) {
+        if !vouched.iter().any(|vouched| vouched.by.channel == name) {
             return Err(FlowError::Conflict(format!(
                 "channel {name} takes releases only that are signed for it offline: \
                  `muster release sign {label} --channel {name}`"

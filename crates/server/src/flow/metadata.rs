@@ -56,10 +56,11 @@ pub struct Vouched {
     pub path: String,
 }
 
-/// Which channel vouches for a release as it is in the store.
-pub fn vouched(view: &View<'_>, project: ProjectId, release: &Release) -> Result<Option<Vouched>, StoreError> {
+/// Which channels vouch for a release as it is in the store.
+pub fn vouched(view: &View<'_>, project: ProjectId, release: &Release) -> Result<Vec<Vouched>, StoreError> {
     let shelf = Shelf { files: view.metadata(project)? };
-    let Some(channels) = shelf.channels().ok().filter(|channels| !channels.is_empty()) else { return Ok(None) };
+    let Some(channels) = shelf.channels().ok().filter(|channels| !channels.is_empty()) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
     let mut statement = statement(view, project, release)?;
     for role in channels {
         let Some(channel) = role.strip_prefix("channel-") else { continue };
@@ -68,10 +69,10 @@ pub fn vouched(view: &View<'_>, project: ProjectId, release: &Release) -> Result
         statement.counter = statement::counter_of(&target).unwrap_or_default();
         if statement.is(&target) {
             let by = SignedBy { channel: channel.to_owned(), counter: statement.counter };
-            return Ok(Some(Vouched { by, statement, path }));
+            found.push(Vouched { by, statement: statement.clone(), path });
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// Whether only signed releases may be in this channel: its keys are in the targets that were signed offline.
@@ -94,7 +95,7 @@ pub fn director(
 ) -> Result<Vec<u8>, StoreError> {
     let mut targets = BTreeMap::new();
     for action in view.open_actions(project, device)? {
-        if let Some(found) = vouched(view, project, &view.release(project, action.release)?)? {
+        for found in vouched(view, project, &view.release(project, action.release)?)? {
             let plan = TargetPlan { bytes: found.statement.bytes(), custom: found.statement.custom() };
             targets.insert(found.path, plan);
         }

@@ -7,17 +7,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use muster_vocab::digest::from_hex;
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A public key in a document. Fields that are not named here are signed, but mean nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Key {
     pub keytype: String,
     pub scheme: String,
     pub keyval: KeyValue,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeyValue {
     pub public: String,
 }
@@ -42,17 +42,42 @@ impl Key {
     }
 }
 
+impl Key {
+    /// A public key as `openssl pkey -pubout` writes it: Ed25519, ECDSA on P-256 or P-384, or RSA (used with PSS).
+    #[must_use]
+    pub fn from_pem(text: &str) -> Option<Self> {
+        let der = der(text)?;
+        let (info, _) = element(&der, 0x30)?;
+        let (algorithm, _) = element(info, 0x30)?;
+        let key = from_pem(text.trim())?;
+        let has = |part: &[u8]| algorithm.windows(part.len()).any(|window| window == part);
+        let (keytype, scheme) = match () {
+            () if has(&[0x06, 0x03, 0x2b, 0x65, 0x70]) => ("ed25519", "ed25519"),
+            () if has(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]) => ("ecdsa", "ecdsa-sha2-nistp256"),
+            () if has(&[0x2b, 0x81, 0x04, 0x00, 0x22]) => ("ecdsa", "ecdsa-sha2-nistp384"),
+            () if has(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01]) => ("rsa", "rsassa-pss-sha256"),
+            () => return None,
+        };
+        let public = if keytype == "ed25519" { muster_vocab::digest::hex(&key) } else { format!("{}\n", text.trim()) };
+        Some(Self { keytype: keytype.into(), scheme: scheme.into(), keyval: KeyValue { public } })
+    }
+}
+
 /// The key inside of a PEM `SubjectPublicKeyInfo`: what its bit string holds. Which kind of key it is, is not looked
 /// at: bytes of another kind don't verify.
 fn from_pem(text: &str) -> Option<Vec<u8>> {
-    let body = text.strip_prefix("-----BEGIN PUBLIC KEY-----")?.trim_end().strip_suffix("-----END PUBLIC KEY-----")?;
-    let lines: String = body.split_ascii_whitespace().collect();
-    let der = STANDARD.decode(lines).ok()?;
+    let der = der(text)?;
     let (info, rest) = element(&der, 0x30)?;
     let (_algorithm, bits) = element(info, 0x30)?;
     let (bits, after) = element(bits, 0x03)?;
     // The first byte counts unused bits, of which a key has none.
     (rest.is_empty() && after.is_empty() && bits.first() == Some(&0)).then(|| bits[1..].to_vec())
+}
+
+fn der(text: &str) -> Option<Vec<u8>> {
+    let body = text.trim().strip_prefix("-----BEGIN PUBLIC KEY-----")?.strip_suffix("-----END PUBLIC KEY-----")?;
+    let lines: String = body.split_ascii_whitespace().collect();
+    STANDARD.decode(lines).ok()
 }
 
 /// The content of the DER element of this tag at the start, and what follows it.
@@ -95,6 +120,7 @@ mod tests {
         let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
         assert_eq!(from_pem(pem).map(|key| key.len()), Some(32));
         assert_eq!(from_pem(&pem.replace("MCow", "MCox")), None);
+        assert_eq!(Key::from_pem(pem).unwrap().keyval.public.len(), 64);
         assert_eq!(from_pem("-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----"), None);
     }
 }

@@ -6,14 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use muster_vocab::Timestamp;
 use muster_vocab::digest::hex;
+use muster_vocab::{Timestamp, limit};
 use serde_json::{Value, json};
 use sha2::Digest;
 
 use crate::tuf::canonical;
-use crate::tuf::document::{Document, Role, Signature, Spelling};
+use crate::tuf::document::{Document, Role, Signature, Spelling, Target, TargetsRole};
 use crate::tuf::key::Key;
+use crate::tuf::statement::counter_of;
 
 /// The version of the standard that is written.
 const SPECIFICATION: &str = "1.0.31";
@@ -122,6 +123,49 @@ pub fn add_signature<T: Role>(document: &[u8], key: &Key, signature: &[u8]) -> R
     signatures.push(Signature { keyid: id, sig: hex(signature) });
     let signed = serde_json::from_slice(&read.message).expect("these bytes were just written by the canonical form");
     Ok(Draft { signed, message: read.message }.document(&signatures))
+}
+
+/// A channel's next document: the one before with one release more. Beyond [`limit::CHANNEL_RELEASES_MAX`] those with
+/// the lowest counters go.
+///
+/// # Errors
+/// If the one before can't be read.
+pub fn next_channel(
+    before: Option<&[u8]>,
+    expires: Timestamp,
+    (path, plan): (&str, &TargetPlan),
+) -> Result<Draft, MakeError> {
+    let (version, mut targets) = match before {
+        Some(before) => {
+            let read: Document<TargetsRole> = Document::read(before, Spelling::Exact).map_err(MakeError::Unreadable)?;
+            (read.signed.version, read.signed.targets)
+        }
+        None => (0, BTreeMap::new()),
+    };
+    let hashes = BTreeMap::from([("sha256".to_owned(), hex(&sha2::Sha256::digest(&plan.bytes)))]);
+    let target = Target { length: plan.bytes.len() as u64, hashes, custom: plan.custom.clone() };
+    targets.insert(path.to_owned(), target);
+    while targets.len() > limit::CHANNEL_RELEASES_MAX {
+        let lowest = targets.iter().filter(|(known, _)| *known != path).min_by_key(|(_, target)| counter_of(target));
+        let Some(lowest) = lowest.map(|(path, _)| path.clone()) else { break };
+        targets.remove(&lowest);
+    }
+    let target = |target: &Target| json!({ "custom": target.custom, "hashes": target.hashes, "length": target.length });
+    let targets: BTreeMap<&String, Value> = targets.iter().map(|(path, found)| (path, target(found))).collect();
+    Draft::new(json!({
+        "_type": "targets",
+        "expires": moment(expires),
+        "spec_version": SPECIFICATION,
+        "targets": targets,
+        "version": version + 1,
+    }))
+}
+
+/// The highest counter that a channel's document gave to a release.
+#[must_use]
+pub fn highest_counter(document: &[u8]) -> u64 {
+    let read: Option<Document<TargetsRole>> = Document::read(document, Spelling::Exact).ok();
+    read.and_then(|read| read.signed.targets.values().filter_map(counter_of).max()).unwrap_or_default()
 }
 
 /// The id of a key as securesystemslib works it out. Readers don't have to.

@@ -79,7 +79,7 @@ fn deployment(view: &View<'_>, project: ProjectId, action: &Action) -> Result<De
     let before: BTreeMap<Sha256, Sha256> =
         runs.as_ref().map(|runs| pairs(&release, runs).collect()).unwrap_or_default();
     let downgrade = action.rollback || view.rollout(project, action.rollout)?.spec.allow_downgrade;
-    let signed = metadata::vouched(view, project, &release)?.map(|vouched| vouched.by);
+    let signed = metadata::vouched(view, project, &release)?.into_iter().map(|vouched| vouched.by).collect();
     let mut components = Vec::with_capacity(release.components.len());
     for component in release.components {
         let mut artifacts = Vec::with_capacity(component.artifacts.len());
