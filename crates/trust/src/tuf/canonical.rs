@@ -18,12 +18,24 @@ pub enum CanonicalError {
 /// If there is a number with a fraction or an exponent: two programs would write it differently.
 pub fn bytes(value: &Value) -> Result<Vec<u8>, CanonicalError> {
     let mut out = Vec::new();
-    write(value, &mut out)?;
+    write(value, write_text, &mut out)?;
+    Ok(out)
+}
+
+/// The one spelling in which Muster writes documents: as the canonical form, but with texts as JSON has them. The
+/// canonical form is no JSON where a text has a line break, as keys in PEM do.
+///
+/// # Errors
+/// As [`bytes`].
+pub fn document(value: &Value) -> Result<Vec<u8>, CanonicalError> {
+    let mut out = Vec::new();
+    let json = |text: &str, out: &mut Vec<u8>| out.extend_from_slice(Value::from(text).to_string().as_bytes());
+    write(value, json, &mut out)?;
     Ok(out)
 }
 
 // The parser bounds the depth of a value at 128, so this recursion is bounded as well.
-fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
+fn write(value: &Value, text: fn(&str, &mut Vec<u8>), out: &mut Vec<u8>) -> Result<(), CanonicalError> {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
@@ -32,12 +44,12 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
             out.extend_from_slice(number.to_string().as_bytes());
         }
         Value::Number(number) => return Err(CanonicalError::Fraction(number.to_string())),
-        Value::String(text) => write_text(text, out),
+        Value::String(found) => text(found, out),
         Value::Array(values) => {
             out.push(b'[');
             for (index, value) in values.iter().enumerate() {
                 separate(index, out);
-                write(value, out)?;
+                write(value, text, out)?;
             }
             out.push(b']');
         }
@@ -48,9 +60,9 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
             out.push(b'{');
             for (index, (name, value)) in fields.into_iter().enumerate() {
                 separate(index, out);
-                write_text(name, out);
+                text(name, out);
                 out.push(b':');
-                write(value, out)?;
+                write(value, text, out)?;
             }
             out.push(b'}');
         }
@@ -87,6 +99,14 @@ mod tests {
             String::from_utf8(bytes(&value).unwrap()).unwrap(),
             "{\"B\":{},\"a\":\"q\\\"\\\\\n\u{e9}\",\"b\":[1,-2,true,null]}"
         );
+    }
+
+    #[test]
+    fn a_document_is_json_whatever_its_texts_hold() {
+        let value = serde_json::json!({ "b": "line\nbreak \u{1} \u{e9}", "a": 1 });
+        let written = document(&value).unwrap();
+        assert_eq!(String::from_utf8(written.clone()).unwrap(), "{\"a\":1,\"b\":\"line\\nbreak \\u0001 \u{e9}\"}");
+        assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), value);
     }
 
     #[test]

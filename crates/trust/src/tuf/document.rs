@@ -36,7 +36,7 @@ pub enum DocumentError {
 pub enum Spelling {
     /// Any JSON with enough good signatures: the standard's rule, for repositories of others.
     Any,
-    /// The canonical form byte for byte, and no signature in it that doesn't hold: what Muster writes. No byte can be
+    /// [`canonical::document`] byte for byte, and no signature in it that doesn't hold: what Muster writes. No byte can be
     /// changed in it without notice.
     Exact,
 }
@@ -173,7 +173,7 @@ impl<T: Role> Document<T> {
             spec_version: String,
         }
         let whole: Value = serde_json::from_slice(bytes).map_err(DocumentError::Json)?;
-        if spelling == Spelling::Exact && canonical::bytes(&whole).map_err(DocumentError::Canonical)? != bytes {
+        if spelling == Spelling::Exact && canonical::document(&whole).map_err(DocumentError::Canonical)? != bytes {
             return Err(DocumentError::Rule("it is not spelled as it was written"));
         }
         let envelope = Envelope::deserialize(whole).map_err(DocumentError::Json)?;

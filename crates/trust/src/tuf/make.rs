@@ -105,7 +105,7 @@ impl Draft {
         let signatures: Vec<Value> =
             signatures.iter().map(|signature| json!({ "keyid": signature.keyid, "sig": signature.sig })).collect();
         let whole = json!({ "signatures": signatures, "signed": self.signed });
-        canonical::bytes(&whole).expect("the signed part has a canonical form, and signatures are texts")
+        canonical::document(&whole).expect("the signed part has a canonical form, and signatures are texts")
     }
 }
 
@@ -121,8 +121,8 @@ pub fn add_signature<T: Role>(document: &[u8], key: &Key, signature: &[u8]) -> R
     }
     let mut signatures: Vec<Signature> = read.signatures.into_iter().filter(|other| other.keyid != id).collect();
     signatures.push(Signature { keyid: id, sig: hex(signature) });
-    let signed = serde_json::from_slice(&read.message).expect("these bytes were just written by the canonical form");
-    Ok(Draft { signed, message: read.message }.document(&signatures))
+    let mut whole: Value = serde_json::from_slice(document).expect("it was just read");
+    Ok(Draft { signed: whole["signed"].take(), message: read.message }.document(&signatures))
 }
 
 /// A channel's next document: the one before with one release more. Beyond [`limit::CHANNEL_RELEASES_MAX`] those with

@@ -1,0 +1,103 @@
+//! What people do with keys that are on no server.
+
+use muster_tests::operator::{self, action_in, roll_out};
+use serde_json::json;
+
+use super::device::{Device, Signed};
+
+#[test]
+fn a_signed_release_is_installed_and_an_unsigned_one_is_not() {
+    let signed = Signed::start();
+    let admin = signed.server.admin();
+    let device = Device::start(&signed, "sn-1");
+    let release = signed.release("1", b"one");
+    signed.sign(&release, &[]);
+    let rollout = roll_out(admin, &release, "sn-1", &json!({}));
+    let _ = action_in(admin, &rollout, "sn-1", &["finished"]);
+    assert_eq!(device.text("app/current/page"), "one");
+
+    let release = signed.release("2", b"nobody signed this");
+    let rollout = roll_out(admin, &release, "sn-1", &json!({}));
+    let action = action_in(admin, &rollout, "sn-1", &["failed"]);
+    let told = json!(operator::reports(admin, action)).to_string();
+    assert!(told.contains("no channel that this device follows (stable) vouches for it"), "{told}");
+    assert_eq!(device.text("app/current/page"), "one");
+}
+
+#[test]
+fn a_way_back_has_to_be_signed_as_a_new_release() {
+    let signed = Signed::start();
+    let admin = signed.server.admin();
+    let device = Device::start(&signed, "sn-1");
+    for (version, page) in [("1", b"one".as_slice()), ("2", b"two")] {
+        let release = signed.release(version, page);
+        signed.sign(&release, &[]);
+        let rollout = roll_out(admin, &release, "sn-1", &json!({}));
+        let _ = action_in(admin, &rollout, "sn-1", &["finished"]);
+    }
+    let back = json!({ "allow_downgrade": true });
+    let rollout = roll_out(admin, "app@1", "sn-1", &back);
+    let action = action_in(admin, &rollout, "sn-1", &["failed"]);
+    let told = json!(operator::reports(admin, action)).to_string();
+    assert!(told.contains("its counter 1 is below 2"), "{told}");
+    assert_eq!(device.text("app/current/page"), "two");
+
+    signed.sign("app@1", &["--counter", "3"]);
+    let rollout = roll_out(admin, "app@1", "sn-1", &back);
+    let _ = action_in(admin, &rollout, "sn-1", &["finished"]);
+    assert_eq!(device.text("app/current/page"), "one");
+}
+
+#[test]
+fn a_signed_channel_takes_signed_releases_only() {
+    let signed = Signed::start();
+    let release = signed.release("1", b"one");
+    let said = signed.refused(&["channel", "set", "stable", &release]);
+    assert!(said.contains("muster release sign app@1 --channel stable"), "{said}");
+    signed.sign(&release, &[]);
+    signed.muster(&["channel", "set", "stable", &release]);
+    // A channel that nobody signs for is as it always was.
+    signed.muster(&["channel", "set", "nightly", &release]);
+}
+
+#[test]
+fn a_ceremony_needs_as_many_people_as_it_says() {
+    let signed = Signed::start();
+    signed.ceremony("next", "release", 2, &["eve"]);
+    let said = signed.refused(&["keys", "ceremony", "check", "next", "--previous", "ceremony/root.json"]);
+    assert!(said.contains("root needs 1 more"), "{said}");
+    let said = signed.refused(&["keys", "publish", "next/root.json"]);
+    assert!(said.contains("devices would refuse it"), "{said}");
+    signed.muster(&["keys", "ceremony", "sign", "next", "--key", "bob.pem"]);
+    signed.muster(&["keys", "ceremony", "check", "next", "--previous", "ceremony/root.json"]);
+    signed.publish("next/root.json");
+    signed.key("mallory");
+    let said = signed.refused(&["keys", "ceremony", "sign", "next", "--key", "mallory.pem"]);
+    assert!(said.contains("has no say in this ceremony"), "{said}");
+}
+
+#[test]
+fn a_program_signs_with_a_key_that_muster_never_sees() {
+    let signed = Signed::start();
+    let openssl = |words: &[&str]| {
+        let ran = std::process::Command::new("openssl").args(words).current_dir(signed.stick.path()).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    };
+    openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "hsm.key"]);
+    openssl(&["ec", "-in", "hsm.key", "-pubout", "-out", "hsm.pub"]);
+    signed.ceremony("next", "hsm", 2, &["ann", "bob"]);
+    signed.publish("next/root.json");
+    signed.publish("next/targets.json");
+    let device = Device::start(&signed, "sn-1");
+    let release = signed.release("1", b"one");
+    let said = signed.refused(&["release", "sign", &release, "--channel", "stable", "--key", "release.pem"]);
+    assert!(said.contains("devices would refuse it"), "{said}");
+    // On two machines: the document goes to where the key is, and comes back.
+    signed.muster(&["release", "sign", &release, "--channel", "stable", "--to", "channel-stable.json"]);
+    let signer = ["--signer", "openssl dgst -sha256 -sign hsm.key", "--public", "hsm.pub"];
+    signed.muster(&[&["keys", "sign", "channel-stable.json"], &signer[..]].concat());
+    signed.publish("channel-stable.json");
+    let rollout = roll_out(signed.server.admin(), &release, "sn-1", &json!({}));
+    let _ = action_in(signed.server.admin(), &rollout, "sn-1", &["finished"]);
+    assert_eq!(device.text("app/current/page"), "one");
+}
