@@ -3,6 +3,9 @@
 //! Each document lies in the folder byte for byte as it was fetched. [`disk::replace`] writes it, so that a power cut
 //! leaves the old one or the new one, and a root is durable before anything signed by its keys is asked for.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::{Path, PathBuf};
 

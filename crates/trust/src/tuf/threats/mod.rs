@@ -8,7 +8,7 @@ mod keys;
 mod repository;
 #[cfg(test)]
 mod tests;
-pub(crate) mod world;
+pub mod world;
 
 pub use flips::{BitFlips, bit_flips};
 
