@@ -1,6 +1,7 @@
 //! What people do with keys that are on no server.
 
 use muster_tests::operator::{self, action_in, roll_out};
+use muster_tests::server::program;
 use serde_json::json;
 
 use super::device::{Device, Signed};
@@ -74,6 +75,42 @@ fn a_ceremony_needs_as_many_people_as_it_says() {
     signed.key("mallory");
     let said = signed.refused(&["keys", "ceremony", "sign", "next", "--key", "mallory.pem"]);
     assert!(said.contains("has no say in this ceremony"), "{said}");
+}
+
+/// SoftHSM: a token in a folder.
+#[test]
+fn a_token_signs_with_a_key_that_never_leaves_it() {
+    const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
+    let signed = Signed::start();
+    let tokens = signed.path("tokens");
+    std::fs::create_dir(&tokens).unwrap();
+    let conf = signed.path("softhsm2.conf");
+    std::fs::write(&conf, format!("directories.tokendir = {}\n", tokens.display())).unwrap();
+    let run = |program: &std::path::Path, words: &[&str]| {
+        let mut run = std::process::Command::new(program);
+        run.args(words).current_dir(signed.stick.path()).env("SOFTHSM2_CONF", &conf);
+        run.env("MUSTER_PKCS11_PIN", "1234").output().unwrap()
+    };
+    let done = |program: &str, words: &[&str]| {
+        let ran = run(program.as_ref(), words);
+        assert!(ran.status.success(), "{program}: {}", String::from_utf8_lossy(&ran.stderr));
+        ran.stdout
+    };
+    done("softhsm2-util", &["--init-token", "--free", "--label", "muster", "--so-pin", "1234", "--pin", "1234"]);
+    let words = ["--module", LIBRARY, "--login", "--pin", "1234", "--keypairgen", "--key-type", "EC:prime256v1"];
+    done("pkcs11-tool", &[&words[..], &["--label", "release"]].concat());
+    let muster = program("muster").unwrap();
+    let token = ["--pkcs11", LIBRARY, "--key-label", "release"];
+    let public = done(muster.to_str().unwrap(), &[&["keys", "public"], &token[..]].concat());
+    std::fs::write(signed.path("token.pub"), public).unwrap();
+    signed.ceremony("next", "token", 2, &["ann", "bob"]);
+    signed.publish("next/root.json");
+    signed.publish("next/targets.json");
+    let release = signed.release("1", b"one");
+    signed.muster(&["release", "sign", &release, "--channel", "stable", "--to", "channel-stable.json"]);
+    done(muster.to_str().unwrap(), &[&["keys", "sign", "channel-stable.json"], &token[..]].concat());
+    signed.publish("channel-stable.json");
+    signed.muster(&["channel", "set", "stable", &release]);
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub struct SignArgs {
     #[command(flatten)]
     signer: SignerArgs,
     /// Write the document unsigned, for `muster keys sign`, and send nothing.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "signer"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "signer", "pkcs11"])]
     to: Option<PathBuf>,
     /// Which release devices may not go back behind; one more than the highest if left out.
     #[arg(long)]

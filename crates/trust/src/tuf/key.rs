@@ -43,6 +43,21 @@ impl Key {
 }
 
 impl Key {
+    /// A public key on P-256 from its uncompressed point of 65 bytes.
+    #[must_use]
+    pub fn p256(point: &[u8]) -> Option<Self> {
+        if point.len() != 65 || point[0] != 4 {
+            return None;
+        }
+        let mut der = vec![0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+        der.extend([0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00]);
+        der.extend(point);
+        let text = STANDARD.encode(der);
+        // Lines of 64, as openssl writes them: the text is part of the key's id.
+        let (first, second) = text.split_at(64);
+        Self::from_pem(&format!("-----BEGIN PUBLIC KEY-----\n{first}\n{second}\n-----END PUBLIC KEY-----\n"))
+    }
+
     /// A public key as `openssl pkey -pubout` writes it: Ed25519, ECDSA on P-256 or P-384, or RSA (used with PSS).
     #[must_use]
     pub fn from_pem(text: &str) -> Option<Self> {

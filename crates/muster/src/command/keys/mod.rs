@@ -2,6 +2,7 @@
 
 pub mod ceremony;
 pub mod signer;
+mod token;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -31,8 +32,10 @@ pub enum KeysCommand {
     },
     /// The public half of a key.
     Public {
-        /// A secret key, or a public one.
-        file: PathBuf,
+        /// A secret key, or a public one; or name a token by --pkcs11.
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        signer: signer::SignerArgs,
     },
     /// The public keys with which the server signs by itself: a ceremony names them.
     Server,
@@ -55,8 +58,11 @@ pub enum KeysCommand {
 pub fn run(here: impl Fn() -> Outcome<Here>, command: KeysCommand) -> Outcome<()> {
     match command {
         KeysCommand::New { file } => Ok(new(&file)?),
-        KeysCommand::Public { file } => {
-            let found = signer::secret(&file).map(|key| key.public()).or_else(|_| signer::public(&file))?;
+        KeysCommand::Public { file, signer } => {
+            let found = match file {
+                Some(file) => signer::secret(&file).map(|key| key.public()).or_else(|_| signer::public(&file))?,
+                None => signer.open()?.public(),
+            };
             output::print(&format!("{}\n", found.keyval.public.trim_end()))
         }
         KeysCommand::Server => {

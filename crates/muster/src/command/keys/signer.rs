@@ -1,4 +1,4 @@
-//! Who holds the key? A file, or a program that is given the bytes and gives back the signature.
+//! Who holds the key? A file, a program that is given the bytes and gives back the signature, or a token.
 
 use std::fs;
 use std::io::Write;
@@ -10,6 +10,8 @@ use clap::Args;
 use muster_trust::tuf::key::Key;
 use muster_trust::tuf::secret_key::SecretKey;
 
+use super::token::Token;
+
 /// A file of a key is some hundred bytes; RSA keys of 8192 bits stay below.
 const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -17,7 +19,7 @@ const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug, Args)]
 pub struct SignerArgs {
     /// A secret key in a file: Ed25519 as PKCS#8 in PEM, as `muster keys new` makes it.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["signer", "public"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["signer", "public", "pkcs11"])]
     pub key: Option<PathBuf>,
     /// A program that gets the bytes to sign on stdin and writes the signature to stdout, run by sh.
     #[arg(long, value_name = "COMMAND", requires = "public")]
@@ -25,6 +27,12 @@ pub struct SignerArgs {
     /// The public key of what the program signs with, in PEM.
     #[arg(long, value_name = "FILE", requires = "signer")]
     pub public: Option<PathBuf>,
+    /// A PKCS#11 library; its PIN is taken from MUSTER_PKCS11_PIN.
+    #[arg(long, value_name = "LIBRARY", requires = "key_label", conflicts_with = "signer")]
+    pub pkcs11: Option<PathBuf>,
+    /// The label of the key in the token: ECDSA on P-256.
+    #[arg(long, value_name = "NAME", requires = "pkcs11")]
+    pub key_label: Option<String>,
 }
 
 /// Something that can sign.
@@ -32,16 +40,22 @@ pub struct SignerArgs {
 pub enum Signer {
     File(SecretKey),
     Command { line: String, public: Key },
+    Pkcs11(Box<Token>),
 }
 
 impl SignerArgs {
     pub fn open(&self) -> anyhow::Result<Signer> {
+        if let (Some(library), Some(label)) = (&self.pkcs11, &self.key_label) {
+            return Ok(Signer::Pkcs11(Box::new(Token::open(library, label)?)));
+        }
         match (&self.key, &self.signer, &self.public) {
             (Some(file), ..) => Ok(Signer::File(secret(file)?)),
             (None, Some(line), Some(public)) => {
                 Ok(Signer::Command { line: line.clone(), public: self::public(public)? })
             }
-            _ => bail!("say with which key: --key FILE, or --signer COMMAND --public FILE"),
+            _ => bail!(
+                "say with which key: --key FILE, --signer COMMAND --public FILE, or --pkcs11 LIBRARY --key-label NAME"
+            ),
         }
     }
 }
@@ -51,6 +65,7 @@ impl Signer {
         match self {
             Self::File(key) => key.public(),
             Self::Command { public, .. } => public.clone(),
+            Self::Pkcs11(token) => token.public().clone(),
         }
     }
 
@@ -59,6 +74,7 @@ impl Signer {
         let signature = match self {
             Self::File(key) => key.sign_bytes(message),
             Self::Command { line, .. } => run(line, message)?,
+            Self::Pkcs11(token) => token.sign(message)?,
         };
         if self.public().signed(message, &signature) {
             return Ok(signature);

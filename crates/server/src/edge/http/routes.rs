@@ -75,8 +75,6 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(releases::get, releases::delete))
         .routes(documented!(releases::publish))
         .routes(documented!(releases::yank))
-        .routes(documented!(metadata::get))
-        .routes(documented!(metadata::put))
         .routes(documented!(channels::list))
         .routes(documented!(channels::get, channels::put, channels::delete))
         .routes(documented!(rollouts::list, rollouts::post))
@@ -110,7 +108,12 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(remote_sessions::list))
         .routes(documented!(remote_sessions::get))
         .routes(documented!(remote_sessions::recording));
-    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes)
+    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes.merge(signed()))
+}
+
+/// Signed metadata.
+fn signed() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(documented!(metadata::get)).routes(documented!(metadata::put))
 }
 
 /// The OpenAPI 3.1 document, as served and as kept in docs/openapi.json.

@@ -44,7 +44,15 @@ pub fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed([seed; 32]).expect("any 32 bytes are a key")
 }
 
+impl Default for Owner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Owner {
+    /// Always the same keys: what is tried can be tried again.
+    #[must_use]
     pub fn new() -> Self {
         let root = (1..=3).map(key).collect();
         Self { root, targets: key(10), channel: key(11), online: key(12), director: key(13) }
