@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod api;
 pub mod ddi;
+pub mod docker;
 pub mod events;
 pub mod exchange;
 pub mod field;

@@ -25,6 +25,7 @@ pub struct Server {
     folder: TempDir,
     data: PathBuf,
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     child: Option<Child>,
@@ -86,6 +87,27 @@ impl Server {
     #[must_use]
     pub fn origin(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// With HTTPS beside HTTP.
+    ///
+    /// # Panics
+    /// If the server does not come up.
+    #[must_use]
+    pub fn start_tls() -> Self {
+        let mut server = Self::prepared();
+        server.tls_address = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        server.launch();
+        server
+    }
+
+    /// `https://127.0.0.1:PORT`
+    ///
+    /// # Panics
+    /// If it was not started with TLS.
+    #[must_use]
+    pub fn tls_origin(&self) -> String {
+        format!("https://{}", self.tls_address.expect("it was started with TLS"))
     }
 
     /// The data folder.
@@ -171,6 +193,7 @@ impl Server {
             data: folder.path().join("data"),
             folder,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls_address: None,
             arguments: Vec::new(),
             environment: Vec::new(),
             child: None,
@@ -195,6 +218,7 @@ impl Server {
             .args(["server", "--data"])
             .arg(&self.data)
             .args(["--listen", &self.address.to_string()])
+            .args(self.tls_address.map(|address| format!("--tls-listen={address}")))
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("MUSTER_ADMIN_PASSWORD", PASSWORD)
@@ -209,6 +233,13 @@ impl Server {
         stdout.read_line(&mut line).context("waiting for its address")?;
         let told = line.trim_end().strip_prefix("listening on http://");
         self.address = told.ok_or_else(|| anyhow!("it said {line:?} instead of its address"))?.parse()?;
+        if self.tls_address.is_some() {
+            let mut line = String::new();
+            stdout.read_line(&mut line).context("waiting for its other address")?;
+            let told = line.trim_end().strip_prefix("listening on https://");
+            let told = told.ok_or_else(|| anyhow!("it said {line:?} instead of its other address"))?;
+            self.tls_address = Some(told.parse()?);
+        }
         self.stdout = Some(stdout);
         Ok(())
     }

@@ -28,7 +28,7 @@ const PYTHON_TUF: [&str; 2] = ["tuf==6.0.0", "securesystemslib[crypto]==1.3.1"];
 #[derive(Debug)]
 struct Part {
     program: &'static str,
-    /// The packages that bring it, best first.
+    /// The packages that bring it, best first; those with a space between go together.
     packages: &'static [&'static str],
     why: &'static str,
 }
@@ -62,11 +62,19 @@ const SFDISK: Part = Part { program: "sfdisk", packages: &["fdisk"], why: "test 
 const MKE2FS: Part = Part { program: "mke2fs", packages: &["e2fsprogs"], why: "test machines have file systems" };
 const GRUB: Part =
     Part { program: "grub-mkimage", packages: &["grub-common"], why: "test machines are started by GRUB" };
+const MTOOLS: Part =
+    Part { program: "mcopy", packages: &["mtools"], why: "files get into FAT file systems with it, without a mount" };
+const MKFS_VFAT: Part =
+    Part { program: "mkfs.vfat", packages: &["dosfstools"], why: "machines with UEFI start from such a file system" };
 const STRIP: Part = Part { program: "strip", packages: &["binutils"], why: "test machines hold no debug information" };
 const PODMAN: Part = Part { program: "podman", packages: &["podman"], why: "the agent starts containers with it" };
 const RUNC: Part = Part { program: "runc", packages: &["runc"], why: "podman runs containers by it" };
 const COMPOSE: Part =
     Part { program: "podman-compose", packages: &["podman-compose"], why: "the agent brings Compose files up with it" };
+const DOCKER: Part =
+    Part { program: "dockerd", packages: &["docker.io"], why: "the agent starts containers with it, too" };
+const DOCKER_COMPOSE: Part =
+    Part { program: "docker-compose", packages: &["docker-compose"], why: "the agent brings Compose files up with it" };
 const BUSYBOX: Part =
     Part { program: "busybox", packages: &["busybox-static"], why: "images of tests are made of nothing else" };
 const SOFTHSM: Part =
@@ -75,7 +83,13 @@ const PKCS11_TOOL: Part =
     Part { program: "pkcs11-tool", packages: &["opensc"], why: "the key in SoftHSM's token is made with it" };
 const PYTHON: Part = Part { program: "python3", packages: &["python3"], why: "the API fuzzer runs on it" };
 
-const FOR_TESTS: [&Part; 21] = [
+const STRONGSWAN: Part = Part {
+    program: "pki",
+    packages: &["strongswan-pki libstrongswan-extra-plugins"],
+    why: "devices enrol with its EST client",
+};
+
+const FOR_TESTS: [&Part; 26] = [
     &SWUPDATE,
     &CPIO,
     &OPENSSL,
@@ -91,12 +105,17 @@ const FOR_TESTS: [&Part; 21] = [
     &MKE2FS,
     &GRUB,
     &STRIP,
+    &MTOOLS,
+    &MKFS_VFAT,
     &PODMAN,
     &RUNC,
     &COMPOSE,
+    &DOCKER,
+    &DOCKER_COMPOSE,
     &BUSYBOX,
     &SOFTHSM,
     &PKCS11_TOOL,
+    &STRONGSWAN,
 ];
 
 const TIME: Part = Part { program: "time", packages: &["time"], why: "what programs use is measured with it" };
@@ -210,7 +229,9 @@ fn install_package(packages: &[&str], program: &str, why: &str) -> anyhow::Resul
     update_package_lists()?;
     let mut outcome = Ok(());
     for package in packages {
-        outcome = process::run(&mut apt_get(&["install", "--yes", "--no-install-recommends", package]));
+        let mut words = vec!["install", "--yes", "--no-install-recommends"];
+        words.extend(package.split(' '));
+        outcome = process::run(&mut apt_get(&words));
         if outcome.is_ok() {
             break;
         }

@@ -19,10 +19,12 @@ struct Package {
     why: &'static str,
 }
 
-const MACHINE: [Package; 3] = [
+const MACHINE: [Package; 5] = [
     // Built for virtual machines: a third of the modules of the usual kernel, and a faster start.
     Package { folder: "kernel", names: &["linux-image-cloud-amd64", "linux-image-amd64"], why: "test machines run it" },
     Package { folder: "busybox-static", names: &["busybox-static"], why: "test machines have it for a shell" },
+    Package { folder: "ovmf", names: &["ovmf"], why: "it is the firmware of test machines with UEFI" },
+    Package { folder: "systemd-boot-efi", names: &["systemd-boot-efi"], why: "those are started by it" },
     Package { folder: "grub-pc-bin", names: &["grub-pc-bin"], why: "test machines are started by it" },
 ];
 

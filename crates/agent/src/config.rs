@@ -181,6 +181,8 @@ impl Config {
             }
         }
         match (self.token.is_empty(), &self.token_file) {
+            // It has a certificate in its folder, or has not joined: seen where that is read.
+            (true, None) if self.server.starts_with("https://") => {}
             (true, None) => return Err("there is no `token`; `muster-agent join` gets one".into()),
             (false, Some(_)) => return Err("`token` and `token_file` exclude each other; remove one".into()),
             (true, Some(_)) | (false, None) => {}

@@ -22,6 +22,8 @@ pub struct Prepared {
     pub token_file: Option<PathBuf>,
     #[serde(default)]
     pub ca: Option<PathBuf>,
+    #[serde(default)]
+    pub folder: Option<PathBuf>,
 }
 
 /// Who the device is now.
@@ -30,6 +32,7 @@ pub struct Identity<'a> {
     pub server: &'a str,
     pub project: &'a str,
     pub device: &'a str,
+    /// Empty: it has a certificate, in its folder.
     pub token: &'a str,
     pub ca: Option<&'a Path>,
 }
@@ -58,7 +61,7 @@ impl Prepared {
             ("server", Some(identity.server), self.server.is_none()),
             ("project", Some(identity.project), self.project.is_none()),
             ("device", Some(identity.device), self.device.is_none()),
-            ("token", Some(identity.token), self.token_file.is_none()),
+            ("token", Some(identity.token), self.token_file.is_none() && !identity.token.is_empty()),
             ("ca", ca.as_deref(), self.ca.is_none()),
         ];
         let mut file = String::new();

@@ -3,23 +3,28 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use muster_agent::config::{self, Config};
-use muster_agent::io::{disk::RealDisk, host::RealHost, net::RealNet, repository, watchdog::Watchdog};
-use muster_agent::join::{Identity, Prepared};
+use muster_agent::io::identity::{self, Identity, NewKey};
+use muster_agent::io::net::{Reach, RealNet};
+use muster_agent::io::{disk::RealDisk, host::RealHost, repository, watchdog::Watchdog};
+use muster_agent::join::{self, Prepared};
 use muster_agent::keep::{Found, Keeper};
 use muster_agent::world::{Call, Host, Net};
 use muster_agent::{Agent, Disk, Wait, World};
-use muster_wire::agent::{Join, Joined};
+use muster_wire::agent::{Join, Joined, Root, Waiting};
 
 const HELP: &str = "\
 muster-agent: brings this device from one release to the next, and back by itself when it goes wrong
 
-  muster-agent join [URL] --token T [--project P] [--device NAME] [--ca FILE]
-                             introduces this device to a server and writes its file
+  muster-agent join [URL] [--token T] [--project P] [--device NAME]
+                    [--ca FILE | --pin sha256:DIGEST] [--key FILE --certificate FILE]
+                             introduces this device to a server and writes its file. Over https it gets a certificate.
+                             Without a token it waits until an operator accepts it, or shows the key and certificate
+                             that it was given at the factory
   muster-agent run           does what the server orders, for ever
   muster-agent status        what is installed, what is under way, what is not told yet [--json]
   muster-agent check         is the file in order?
@@ -33,6 +38,7 @@ examples:
   muster-agent join https://muster.example.com --token mj_… --ca /etc/muster/ca.pem
   muster-agent join http://127.0.0.1:8080 --token T --project default --device gateway-7 --config agent.toml
   muster-agent join --token mj_…              # the server is in a file that was prepared
+  muster-agent join https://muster.example.com --pin sha256:9f2c…    # an operator compares fingerprints and accepts
   muster-agent run --config agent.toml";
 
 /// The machine that the agent runs on.
@@ -64,6 +70,9 @@ struct Arguments {
     project: Option<String>,
     device: Option<String>,
     ca: Option<PathBuf>,
+    pin: Option<String>,
+    key: Option<PathBuf>,
+    certificate: Option<PathBuf>,
     config: Option<PathBuf>,
     json: bool,
 }
@@ -93,6 +102,9 @@ fn arguments(mut parser: lexopt::Parser) -> anyhow::Result<Arguments> {
             Long("project") => found.project = Some(parser.value()?.string()?),
             Long("device") => found.device = Some(parser.value()?.string()?),
             Long("ca") => found.ca = Some(parser.value()?.into()),
+            Long("pin") => found.pin = Some(parser.value()?.string()?),
+            Long("key") => found.key = Some(parser.value()?.into()),
+            Long("certificate") => found.certificate = Some(parser.value()?.into()),
             Long("config") => found.config = Some(parser.value()?.into()),
             Long("json") => found.json = true,
             Value(word) if found.command.is_empty() => found.command = word.string()?,
@@ -111,7 +123,7 @@ fn act(arguments: &Arguments) -> anyhow::Result<()> {
         "status" => status(&path, arguments.json),
         "check" => {
             let config = Config::read(&path)?;
-            RealNet::new(&config.server, &config.token, config.ca.as_deref())?;
+            reach(&config)?;
             let names: Vec<&str> = config.components.keys().map(String::as_str).collect();
             let names = if names.is_empty() { "no components yet".to_owned() } else { names.join(", ") };
             say(&format!("{} is in order: {names}", path.display()));
@@ -138,6 +150,11 @@ fn say(text: &str) {
 fn join(arguments: &Arguments, path: &Path) -> anyhow::Result<()> {
     let text = if path.exists() { config::read_text(path)? } else { String::new() };
     let prepared = Prepared::parse(&text).map_err(|why| anyhow!("{}: {why}", path.display()))?;
+    let folder = prepared.folder.clone().unwrap_or_else(|| muster_agent::Settings::default().folder);
+    if Identity::read(&folder)?.is_some() {
+        let file = folder.join(identity::FILE);
+        bail!("{} has a certificate already: this device has joined. Remove the file to join anew", file.display());
+    }
     let token_file = prepared.token_file.as_deref().filter(|file| file.exists());
     if let Some(file) = prepared.token.is_some().then_some(path).or(token_file) {
         bail!("{} has a token already: this device has joined. Remove the token to join anew", file.display());
@@ -152,14 +169,15 @@ fn join(arguments: &Arguments, path: &Path) -> anyhow::Result<()> {
         .or_else(own_name)
         .context("say what this device is called: --device NAME")?;
     let project = agree("project", &arguments.project, &prepared.project)?.unwrap_or_else(|| "default".into());
-    let ca = arguments.ca.as_deref().or(prepared.ca.as_deref());
-    let joined = introduce(arguments, (&url, ca), (project, device))?;
+    let pinned = arguments.pin.as_deref().map(|pin| pinned_root(&url, pin, &folder)).transpose()?;
+    let ca = arguments.ca.as_deref().or(prepared.ca.as_deref()).or(pinned.as_deref());
+    let joined = introduce(arguments, (&url, ca, &folder), (project, device))?;
 
     let (project, device, token) = (&joined.project, &joined.device, &joined.token);
-    let file = prepared.complete(&text, Identity { server: &url, project, device, token, ca });
+    let file = prepared.complete(&text, join::Identity { server: &url, project, device, token, ca });
     config::write_secret(path, &file)?;
     // Last: until it is there the device can join again.
-    if let Some(file) = &prepared.token_file {
+    if let Some(file) = prepared.token_file.as_ref().filter(|_| !joined.token.is_empty()) {
         config::write_secret(file, &format!("{}\n", joined.token))?;
     }
     let file = path.display();
@@ -174,22 +192,71 @@ fn join(arguments: &Arguments, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks the server to let this device in.
+/// Asks the server to let this device in; waits for a person if it has nothing to show.
 fn introduce(
     arguments: &Arguments,
-    (url, ca): (&str, Option<&Path>),
+    (url, ca, folder): (&str, Option<&Path>, &Path),
     (project, device): (String, String),
 ) -> anyhow::Result<Joined> {
-    let token =
-        arguments.token.clone().context("say with which token: --token T (muster join-token create makes one)")?;
-    let net = RealNet::new(url, "", ca)?;
-    let body = serde_json::to_vec(&Join { token, project, device, attributes: Default::default() })?;
-    let call = Call { method: "POST", path: "/device/v1/join", body: Some(&body), timeout: Duration::from_secs(30) };
-    let reply = net.call(&call).with_context(|| format!("asking {url}"))?;
-    if reply.status >= 300 {
-        bail!("the server said no ({}): {}", reply.status, detail(&reply.body));
+    let token = arguments.token.clone().unwrap_or_default();
+    let is_https = url.starts_with("https://");
+    if token.is_empty() && !is_https {
+        bail!("say with which token: --token T (muster join-token create makes one)");
     }
-    serde_json::from_slice(&reply.body).context("reading the server's answer")
+    let shown = match (&arguments.key, &arguments.certificate) {
+        (Some(key), Some(certificate)) => Some(Identity::given(&read(key)?, &read(certificate)?)),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => bail!("--key and --certificate go together: name both files"),
+    };
+    let net = RealNet::new(Reach { server: url, token: "", ca, identity: shown })?;
+    let key = if is_https { Some(NewKey::waiting(folder)?) } else { None };
+    let request = key.as_ref().map(NewKey::request).transpose()?;
+    let body = serde_json::to_vec(&Join { token, project, device, attributes: Default::default(), request })?;
+    let call = Call { method: "POST", path: "/device/v1/join", body: Some(&body), timeout: Duration::from_secs(30) };
+    let mut is_told = false;
+    loop {
+        let reply = net.call(&call).with_context(|| format!("asking {url}"))?;
+        match reply.status {
+            202 => {
+                let waiting: Waiting = serde_json::from_slice(&reply.body).context("reading the server's answer")?;
+                if !is_told {
+                    let fingerprint = &waiting.fingerprint;
+                    say(&format!("waiting to be accepted; the operator has to see the fingerprint {fingerprint}"));
+                    is_told = true;
+                }
+                std::thread::sleep(Duration::from_secs(u64::from(waiting.retry_s)));
+            }
+            200..300 => {
+                let joined: Joined = serde_json::from_slice(&reply.body).context("reading the server's answer")?;
+                if let (Some(key), Some(certificate)) = (key, joined.certificate.clone()) {
+                    key.with(certificate).write(folder)?;
+                    NewKey::forget_waiting(folder)?;
+                }
+                return Ok(joined);
+            }
+            status => bail!("the server said no ({status}): {}", detail(&reply.body)),
+        }
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// The server's root certificate, if it is the one that somebody has told this device of. It is kept in the folder.
+fn pinned_root(url: &str, pin: &str, folder: &Path) -> anyhow::Result<PathBuf> {
+    let wanted: muster_vocab::Sha256 =
+        pin.parse().map_err(|_| anyhow!("--pin is sha256: and 64 hexadecimal digits"))?;
+    let answer = RealNet::unproven_root(url).with_context(|| format!("asking {url} for its root certificate"))?;
+    let root: Root = serde_json::from_slice(&answer).context("reading the server's root certificate")?;
+    let found = identity::certificates(root.certificate.as_bytes());
+    let found = found.first().map(|found| identity::digest(found.der()));
+    if found != Some(wanted) {
+        bail!("the server's root certificate is not the one of --pin: it is another server, or somebody is in between");
+    }
+    let path = folder.join("root.pem");
+    config::write_secret(&path, &root.certificate)?;
+    Ok(path)
 }
 
 /// The sentence of a problem document.
@@ -207,9 +274,33 @@ fn own_name() -> Option<String> {
     names.find(|name| !name.is_empty() && name != "None" && !name.starts_with("To be filled"))
 }
 
+/// By its certificate or by its token.
+fn reach(config: &Config) -> anyhow::Result<RealNet> {
+    let identity = Identity::read(&config.folder)?;
+    if config.token.is_empty() && identity.is_none() {
+        bail!("this device has neither token nor certificate: let it join (muster-agent join)");
+    }
+    let (server, token, ca) = (config.server.as_str(), config.token.as_str(), config.ca.as_deref());
+    Ok(RealNet::new(Reach { server, token, ca, identity })?)
+}
+
+/// Gets a new certificate when it is time. One that fails is tried again a while later.
+fn renew(world: &RealWorld, folder: &Path, next_try: &mut Instant) {
+    const TRY_EVERY: Duration = Duration::from_secs(60);
+    if Instant::now() < *next_try {
+        return;
+    }
+    *next_try = Instant::now() + TRY_EVERY;
+    match world.net.renew_if_due(folder, world.host.now()) {
+        Ok(None) => {}
+        Ok(Some(not_after)) => world.host.log(&format!("has a new certificate, good until {not_after}")),
+        Err(failed) => world.host.log(&format!("no new certificate yet: {:#}", anyhow::Error::new(failed))),
+    }
+}
+
 fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
-    let net = RealNet::new(&config.server, &config.token, config.ca.as_deref())?;
+    let net = reach(&config)?;
     let world = RealWorld { disk: RealDisk, net, host: RealHost { restart: config.restart.clone() } };
     let (device, patience) = match &config.watchdog {
         Some(watchdog) => (Some(watchdog.device.as_path()), Duration::from_secs(watchdog.stuck_after_s)),
@@ -219,8 +310,10 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let mut agent = Agent::open(&world, config.settings(), config.installers(), Box::new(config.rules()))?;
     world.host.log(&format!("{} runs {}", config.device, agent.state().release.as_deref().unwrap_or("no release yet")));
     watchdog.ready();
+    let mut next_renewal = Instant::now();
     loop {
         watchdog.feed();
+        renew(&world, &config.folder, &mut next_renewal);
         let wait = match agent.tick(&world) {
             Ok(Wait::No) => continue,
             Ok(Wait::For(time)) => time,

@@ -12,6 +12,8 @@ pub enum DeviceState {
     Pending,
     Accepted,
     Rejected,
+    /// Kept out by Muster, because something is wrong with its identity; a person decides.
+    Quarantined,
 }
 
 #[derive(Debug, Clone, PartialEq)]

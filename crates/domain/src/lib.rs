@@ -6,6 +6,8 @@ pub mod command;
 pub mod component;
 pub mod configuration;
 pub mod device;
+pub mod enrollment;
+pub mod identity;
 pub mod project;
 pub mod release;
 pub mod rollout;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use muster_vocab::limit;
 use serde::{Deserialize, Serialize};
 
+use crate::enrollment::{self, Rule, TooManyRules};
+
 /// What happens when an unknown device authenticates for its project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,6 +31,9 @@ pub struct Settings {
     /// Remote sessions may be opened, to devices that allow them.
     #[serde(default)]
     pub sessions: bool,
+    /// Who comes in by itself; see `enrollment::decide`.
+    #[serde(default)]
+    pub enrollment: Vec<Rule>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +53,7 @@ impl Default for Settings {
                 .expect("the default is some minutes"),
             poll_overrides: Vec::new(),
             sessions: false,
+            enrollment: Vec::new(),
         }
     }
 }
@@ -58,6 +64,8 @@ pub enum BadSettings {
     PollInterval(u32),
     #[error("at most {max} polling overrides", max = limit::POLL_OVERRIDES_MAX)]
     TooManyOverrides,
+    #[error("{0}")]
+    TooManyRules(#[from] TooManyRules),
 }
 
 impl Settings {
@@ -66,6 +74,7 @@ impl Settings {
         if self.poll_overrides.len() > limit::POLL_OVERRIDES_MAX {
             return Err(BadSettings::TooManyOverrides);
         }
+        enrollment::check(&self.enrollment)?;
         let intervals = self.poll_overrides.iter().map(|over| over.interval_s);
         for interval_s in intervals.chain([self.poll_interval_s]) {
             let interval = Duration::from_secs(u64::from(interval_s));

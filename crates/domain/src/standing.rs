@@ -8,6 +8,7 @@ use muster_vocab::{ActionId, DeviceId, ProjectId, Timestamp};
 
 use crate::action::{ActionState, Push};
 use crate::device::DeviceState;
+use crate::identity::Keys;
 use crate::project::poll_sleep_s;
 use crate::window::{Window, WindowState};
 
@@ -20,6 +21,8 @@ pub struct Standing {
     pub state: DeviceState,
     /// SHA-256 of its own token.
     pub token: Option<[u8; 32]>,
+    /// Of the certificates that it may show.
+    pub keys: Option<Keys>,
     pub attributes_requested: bool,
     /// The action that installed what it runs.
     pub installed: Option<ActionId>,
@@ -219,6 +222,7 @@ mod tests {
             name: "sn-1".into(),
             state: DeviceState::Accepted,
             token: None,
+            keys: None,
             attributes_requested: false,
             installed: None,
             poll_interval_s: 300,

@@ -38,6 +38,10 @@ pub fn explain(device: &Device, cases: &[Case], now: Timestamp) -> Vec<Reason> {
         )),
         DeviceState::Rejected => reasons
             .push(plain("rejected", format!("{} was rejected; it gets nothing unless it is accepted.", device.name))),
+        DeviceState::Quarantined => reasons.push(plain(
+            "quarantined",
+            format!("{} is in quarantine, because something is wrong with its identity: look at it, then accept or delete it.", device.name),
+        )),
         DeviceState::Accepted => {}
     }
     let mut order: Vec<usize> = (0..cases.len()).collect();

@@ -4,11 +4,15 @@ use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use muster_vocab::Sha256;
+use muster_wire::agent::Root;
 use muster_wire::event::Event;
 use muster_wire::{Page, Problem};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::Digest;
 use ureq::http::Response;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 use crate::context::Context;
@@ -41,12 +45,42 @@ pub struct Client {
     token: Option<String>,
 }
 
+/// The root certificate (PEM) of whoever answers, if it is the one that was told.
+pub fn pinned_root(server: &str, pin: Sha256) -> Outcome<String> {
+    let config = Agent::config_builder()
+        .timeout_global(Some(ANSWER_TIMEOUT))
+        .tls_config(TlsConfig::builder().disable_verification(true).build())
+        .build();
+    let mut answer = checked(Agent::from(config).get(format!("{server}/device/v1/root")).call())?;
+    let root: Root = answer.body_mut().read_json().context("reading the server's root certificate")?;
+    let found = match parse_pem(root.certificate.as_bytes()).next() {
+        Some(Ok(PemItem::Certificate(found))) => Sha256(sha2::Sha256::digest(found.der()).into()),
+        _ => Sha256([0; 32]),
+    };
+    if found != pin {
+        return Err(Failed::NotAllowed(
+            "the server's root certificate is not the one of --pin: it is another server, or somebody is in between"
+                .into(),
+        ));
+    }
+    Ok(root.certificate)
+}
+
 impl Client {
     pub fn new(context: &Context) -> Self {
-        Self::at(&context.server, Some(context.token.clone()))
+        Self::at(&context.server, Some(context.token.clone()), context.root.as_deref())
     }
 
-    pub fn at(server: &str, token: Option<String>) -> Self {
+    /// `root`: PEM; then no other authority is trusted.
+    pub fn at(server: &str, token: Option<String>, root: Option<&str>) -> Self {
+        let mut tls = TlsConfig::builder();
+        if let Some(root) = root {
+            let found = parse_pem(root.as_bytes()).filter_map(|item| match item {
+                Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                Ok(_) | Err(_) => None,
+            });
+            tls = tls.root_certs(RootCerts::Specific(std::sync::Arc::new(found.collect())));
+        }
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(10)))
@@ -54,6 +88,7 @@ impl Client {
             .timeout_per_read(Some(SILENCE_TIMEOUT))
             .timeout_per_write(Some(SILENCE_TIMEOUT))
             .user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
+            .tls_config(tls.build())
             .build();
         let base = format!("{}/api/v1", server.trim_end_matches('/'));
         Self { agent: config.into(), base, token }
@@ -280,7 +315,7 @@ mod tests {
     /// Answers one connection per item: bytes to send, or nothing for a cut.
     fn server(answers: &'static [&'static str]) -> (Client, std::thread::JoinHandle<Vec<String>>) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = Client::at(&format!("http://{}", listener.local_addr().unwrap()), None);
+        let client = Client::at(&format!("http://{}", listener.local_addr().unwrap()), None, None);
         let asked = std::thread::spawn(move || {
             let mut asked = Vec::new();
             for answer in answers {

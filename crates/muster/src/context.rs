@@ -24,6 +24,9 @@ pub struct Context {
     pub token: String,
     pub account: String,
     pub project: String,
+    /// PEM: the server's own root certificate; nothing else is trusted then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
 }
 
 impl std::fmt::Debug for Context {
@@ -45,15 +48,14 @@ pub fn path() -> anyhow::Result<PathBuf> {
     Ok(folder.join("muster").join("config.toml"))
 }
 
-/// `http://HOST:PORT` without a slash at its end.
+/// `https://HOST[:PORT]`, or `http://`, without a slash at its end.
 pub fn server_url(text: &str) -> Result<String, String> {
     let text = text.trim_end_matches('/');
     match text.split_once("://") {
-        Some(("https", _)) => {
-            Err("this program speaks plain http; reach the server through a tunnel or a trusted network".into())
+        Some(("https" | "http", host)) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '\n']) => {
+            Ok(text.into())
         }
-        Some(("http", host)) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '\n']) => Ok(text.into()),
-        _ => Err("write the server as http://HOST:PORT".into()),
+        _ => Err("write the server as https://HOST:PORT or http://HOST:PORT".into()),
     }
 }
 
@@ -85,7 +87,13 @@ pub fn current(named: Option<&str>) -> Outcome<Context> {
     let token = env("MUSTER_TOKEN");
     if let (Some(server), Some(token)) = (&server, &token) {
         let (server, token) = (server.clone(), token.clone());
-        return Ok(Context { server, token, account: String::new(), project: String::new() });
+        return Ok(Context {
+            server,
+            token,
+            account: String::new(),
+            project: String::new(),
+            root: root_of_environment()?,
+        });
     }
     let mut contexts = load(&path()?)?;
     let name = named.map(str::to_owned).or(contexts.current.take());
@@ -99,6 +107,15 @@ pub fn current(named: Option<&str>) -> Outcome<Context> {
             "not logged in: run `muster login URL`, or set MUSTER_SERVER and MUSTER_TOKEN".into(),
         )),
     }
+}
+
+/// MUSTER_CA names a PEM file.
+fn root_of_environment() -> anyhow::Result<Option<String>> {
+    let file = std::env::var_os("MUSTER_CA").filter(|file| !file.is_empty());
+    let read = |file: std::ffi::OsString| {
+        std::fs::read_to_string(&file).with_context(|| format!("MUSTER_CA: reading {}", file.display()))
+    };
+    file.map(read).transpose()
 }
 
 /// A token is only ever sent to the server that gave it.
@@ -127,6 +144,7 @@ mod tests {
             token: "muster_x".into(),
             account: "ann".into(),
             project: "default".into(),
+            root: None,
         };
         let contexts =
             Contexts { current: Some("lab".into()), contexts: BTreeMap::from([("lab".to_owned(), context)]) };
@@ -143,6 +161,7 @@ mod tests {
             token: "muster_x".into(),
             account: "ann".into(),
             project: "default".into(),
+            root: None,
         };
         let other = merged(context(), Some("http://127.0.0.1:2".into()), None);
         assert_eq!(other.unwrap_err().code(), 4);
@@ -153,7 +172,8 @@ mod tests {
     #[test]
     fn a_server_is_a_whole_http_url() {
         assert_eq!(server_url("http://10.0.0.1:8080/"), Ok("http://10.0.0.1:8080".into()));
-        for text in ["localhost:8080", "https://x", "http://", "http://a/b", "ftp://x", "http://u:p@h", "http://a\nb"] {
+        assert_eq!(server_url("https://muster.lan:8443"), Ok("https://muster.lan:8443".into()));
+        for text in ["localhost:8080", "https://", "http://", "http://a/b", "ftp://x", "http://u:p@h", "http://a\nb"] {
             assert!(server_url(text).is_err(), "{text} was taken");
         }
     }

@@ -5,6 +5,7 @@ mod command;
 mod context;
 mod demo;
 mod exit;
+mod expand;
 mod output;
 mod read;
 mod server;
@@ -21,6 +22,7 @@ use command::artifact::{self, ArtifactCommand};
 use command::configuration::{self, ConfigurationCommand};
 use command::delta::{self, DeltaCommand};
 use command::device::{self, ActionCommand, DeviceCommand, LabelCommand};
+use command::identity::{self, AuthorityCommand, ClaimCommand, IdentityCommand};
 use command::join_token::{self, JoinTokenCommand};
 use command::keys::{self, KeysCommand};
 use command::kind::{self, DeleteArgs, DescribeArgs, GetArgs};
@@ -128,6 +130,15 @@ enum Command {
     /// Secrets that let new devices in.
     #[command(subcommand)]
     JoinToken(JoinTokenCommand),
+    /// The server's root certificate and issuing authorities.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Keys of devices that will come.
+    #[command(subcommand)]
+    Claim(ClaimCommand),
+    /// Authorities of others whose devices are believed.
+    #[command(subcommand)]
+    Authority(AuthorityCommand),
     /// People and services.
     #[command(subcommand)]
     Account(AccountCommand),
@@ -175,6 +186,9 @@ fn main() -> ExitCode {
         Command::Session(command) => here().and_then(|here| remote::session(&here, command)),
         Command::Action(command) => here().and_then(|here| device::action(&here, command)),
         Command::Token(command) => here().and_then(|here| access::token(&here, command)),
+        Command::Identity(command) => here().and_then(|here| identity::identity(&here, command)),
+        Command::Claim(command) => here().and_then(|here| identity::claim(&here, command)),
+        Command::Authority(command) => here().and_then(|here| identity::authority(&here, command)),
         Command::JoinToken(command) => here().and_then(|here| join_token::run(&here, command)),
         Command::Account(command) => here().and_then(|here| access::account(&here, command)),
         Command::Project(command) => here().and_then(|here| access::project(&here, command)),

@@ -14,10 +14,10 @@ use tracing_subscriber::EnvFilter;
 #[command(after_help = "Examples:
   muster server
   muster server --data /var/lib/muster --listen 0.0.0.0:8080
+  muster server --tls-listen 0.0.0.0:8443 --server-names muster.example.com
   muster server --config /etc/muster.toml
 
-Flags win over environment variables, those over the file. Keys of the file: data, listen, log, log_format,
-trusted_proxies. The first start makes a project `default` and an account `admin`, whose password is taken from
+Flags win over environment variables, those over the file. The first start makes a project `default` and an account `admin`, whose password is taken from
 MUSTER_ADMIN_PASSWORD or made up and printed once.")]
 pub struct Server {
     #[command(flatten)]
@@ -43,6 +43,11 @@ async fn serve(config: Config, password: Option<String>) -> anyhow::Result<()> {
         eprintln!("    {password}\n");
     }
     println!("listening on http://{address}");
+    if let Some(address) = ready.tls_address()? {
+        println!("listening on https://{address}");
+        let pin = ready.pin();
+        eprintln!("Devices and people who don't know this server's certificate pin its root: --pin {pin}");
+    }
     std::io::stdout().flush().context("telling the address")?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

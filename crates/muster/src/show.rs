@@ -10,6 +10,7 @@ use muster_wire::command::{Command, CommandKind, Session, SessionKind};
 use muster_wire::configuration::Configuration;
 use muster_wire::device::{Device, TimelineEntry};
 use muster_wire::event::Event;
+use muster_wire::identity::{Authority, Claim};
 use muster_wire::join_token::JoinToken;
 use muster_wire::release::Release;
 use muster_wire::rollout::Rollout;
@@ -248,6 +249,37 @@ impl Row for JoinToken {
 
     fn wide(&self) -> Vec<String> {
         vec![time(self.created_at), self.created_by.clone()]
+    }
+}
+
+impl Row for Claim {
+    const HEADERS: &'static [&'static str] = &["NAME", "KEY", "CLAIMED", "LABELS"];
+    const WIDE: &'static [&'static str] = &["CREATED", "BY"];
+    const EMPTY: &'static str = "No keys told in advance. Tell some: muster claim import manifest.csv";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone(), self.key.to_string(), maybe(self.claimed_at), pairs(&self.labels)]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        vec![time(self.created_at), self.created_by.clone()]
+    }
+}
+
+impl Row for Authority {
+    const HEADERS: &'static [&'static str] = &["NAME", "CREATED", "BY"];
+    const EMPTY: &'static str = "No authorities of others. Register one: muster authority register NAME FILE";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone(), time(self.created_at), self.created_by.clone()]
     }
 }
 

@@ -9,6 +9,8 @@ use muster_vocab::{DeviceId, Sha256, Timestamp};
 use tokio::sync::{Notify, RwLock, Semaphore, watch};
 
 use crate::config::Config;
+use crate::edge::tls::{TlsError, TlsSource};
+use crate::identity::{Identity, IdentityError};
 use crate::sessions::Sessions;
 use crate::signing::Signing;
 use crate::table::Table;
@@ -26,6 +28,9 @@ pub struct App {
     /// Keys that are online.
     pub signing: Arc<Signing>,
     pub table: Arc<Table>,
+    pub identity: Identity,
+    /// How the TLS listener speaks, if there is one.
+    pub tls: Option<TlsSource>,
     /// The outbox got work.
     pub outbox: Arc<Notify>,
     /// Devices are to be rendered again.
@@ -59,9 +64,19 @@ pub struct Counters {
     pub silent: AtomicU64,
 }
 
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 impl App {
     /// Opens the data folder and fills the device table from it. Called where the server's event loop runs.
-    pub fn open(config: Config) -> Result<Arc<Self>, StoreError> {
+    pub fn open(config: Config) -> Result<Arc<Self>, OpenError> {
         let table = Arc::new(Table::new(Waiting::new(descriptors::places())));
         let outbox = Arc::new(Notify::new());
         let renders = Arc::new(Notify::new());
@@ -91,6 +106,8 @@ impl App {
         let signing = Signing::open(&config.data)
             .map_err(|source| StoreError::File { what: "reading or making the keys that sign metadata", source })?;
         fill(&store, &table)?;
+        let identity = Identity::open(&store, &config.data, clock::now())?;
+        let tls = config.tls_listen.map(|_| TlsSource::open(&config, &identity, clock::now())).transpose()?;
         let (stopping, _) = watch::channel(false);
         let sessions = Sessions::new(&config.data);
         Ok(Arc::new(Self {
@@ -99,6 +116,8 @@ impl App {
             blobs,
             signing: Arc::new(signing),
             table,
+            identity,
+            tls,
             outbox,
             renders,
             routes,

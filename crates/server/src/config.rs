@@ -16,8 +16,21 @@ pub struct Flags {
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, env = "MUSTER_LISTEN", value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// A TOML file with any of these keys: data, listen, log, log_format, trusted_proxies,
-    /// delta_memory_mib
+    /// Address and port for HTTPS (TLS 1.3), where devices may show certificates [default: none]
+    #[arg(long, env = "MUSTER_TLS_LISTEN", value_name = "ADDR")]
+    pub tls_listen: Option<SocketAddr>,
+    /// Names and addresses in the certificate that the server makes for itself, separated by commas; localhost and
+    /// this machine's name are always in it
+    #[arg(long, env = "MUSTER_SERVER_NAMES", value_name = "NAME,…", value_delimiter = ',')]
+    pub server_names: Option<Vec<String>>,
+    /// A certificate (PEM, with its issuers) of somebody else for the server; read again when the file changes
+    #[arg(long, env = "MUSTER_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The key of that certificate (PEM)
+    #[arg(long, env = "MUSTER_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
+    /// A TOML file with any of these keys: data, listen, tls_listen, server_names, tls_certificate, tls_key, log,
+    /// log_format, trusted_proxies, delta_memory_mib
     #[arg(long, env = "MUSTER_CONFIG_FILE", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What to log: error, warn, info, debug, or per module as in info,muster_server=debug [default: info]
@@ -41,11 +54,26 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whose certificate the server shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// One of Muster's own authority, for these names.
+    Own {
+        names: Vec<String>,
+    },
+    Files {
+        certificate: PathBuf,
+        key: PathBuf,
+    },
+}
+
 /// All decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub data: PathBuf,
     pub listen: SocketAddr,
+    pub tls_listen: Option<SocketAddr>,
+    pub tls: Tls,
     pub log: String,
     pub log_format: LogFormat,
     pub trusted_proxies: Vec<IpAddr>,
@@ -71,9 +99,22 @@ pub enum ConfigError {
     UnknownKey { path: PathBuf, key: String, hint: String },
     #[error("{path}: {key} {problem}")]
     BadValue { path: PathBuf, key: &'static str, problem: String },
+    #[error("tls_certificate and tls_key go together: name both files")]
+    HalfAPair,
 }
 
-const KEYS: [&str; 6] = ["data", "listen", "log", "log_format", "trusted_proxies", "delta_memory_mib"];
+const KEYS: [&str; 10] = [
+    "data",
+    "listen",
+    "tls_listen",
+    "server_names",
+    "tls_certificate",
+    "tls_key",
+    "log",
+    "log_format",
+    "trusted_proxies",
+    "delta_memory_mib",
+];
 const MIB: u64 = 1024 * 1024;
 
 impl Config {
@@ -83,9 +124,18 @@ impl Config {
             Some(path) => read_file(path)?,
             None => Flags::default(),
         };
+        let certificate = flags.tls_certificate.or(file.tls_certificate);
+        let key = flags.tls_key.or(file.tls_key);
+        let tls = match (certificate, key) {
+            (Some(certificate), Some(key)) => Tls::Files { certificate, key },
+            (None, None) => Tls::Own { names: flags.server_names.or(file.server_names).unwrap_or_default() },
+            (Some(_), None) | (None, Some(_)) => return Err(ConfigError::HalfAPair),
+        };
         Ok(Self {
             data: flags.data.or(file.data).unwrap_or_else(|| PathBuf::from("muster-data")),
             listen: flags.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            tls_listen: flags.tls_listen.or(file.tls_listen),
+            tls,
             log: flags.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: flags.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             trusted_proxies: flags.trusted_proxies.or(file.trusted_proxies).unwrap_or_default(),
@@ -114,6 +164,19 @@ fn parse(path: &Path, text: &str) -> Result<Flags, ConfigError> {
                 let address = text().parse().map_err(|_| bad("listen", "is an address such as 0.0.0.0:8080".into()))?;
                 flags.listen = Some(address);
             }
+            "tls_listen" => {
+                let address =
+                    text().parse().map_err(|_| bad("tls_listen", "is an address such as 0.0.0.0:8443".into()))?;
+                flags.tls_listen = Some(address);
+            }
+            "server_names" => {
+                let listed = value.as_array().map(Vec::as_slice).unwrap_or_default();
+                let names: Option<Vec<String>> = listed.iter().map(|one| one.as_str().map(str::to_owned)).collect();
+                let problem = || bad("server_names", "is a list of names such as [\"muster.example.com\"]".into());
+                flags.server_names = Some(names.filter(|names| !names.is_empty()).ok_or_else(problem)?);
+            }
+            "tls_certificate" => flags.tls_certificate = Some(PathBuf::from(text())),
+            "tls_key" => flags.tls_key = Some(PathBuf::from(text())),
             "log" => flags.log = Some(text().to_owned()),
             "log_format" => {
                 flags.log_format = Some(match text() {

@@ -9,6 +9,7 @@ pub mod config;
 mod descriptors;
 pub mod edge;
 pub mod flow;
+pub mod identity;
 pub mod sessions;
 pub mod signing;
 pub mod start;

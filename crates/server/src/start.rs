@@ -7,10 +7,12 @@ use muster_domain::Permission;
 use muster_store::accounts::Account;
 use muster_store::{StoreError, Tx};
 use muster_trust::{password, secret};
-use muster_vocab::{AccountId, Timestamp};
+use muster_vocab::{AccountId, Sha256, Timestamp};
 use tokio::net::TcpListener;
-use tracing::info;
+use tracing::{info, warn};
 
+use crate::app::OpenError;
+use crate::edge::serve::Listeners;
 use crate::flow::error::FlowError;
 use crate::{App, Config, clock, edge, work};
 
@@ -23,7 +25,7 @@ pub enum StartError {
     Store {
         folder: String,
         #[source]
-        source: StoreError,
+        source: OpenError,
     },
     #[error("preparing the first start")]
     First(#[source] FlowError),
@@ -53,7 +55,7 @@ pub enum AdminPassword {
 pub struct Ready {
     pub app: Arc<App>,
     pub admin: AdminPassword,
-    listener: TcpListener,
+    listeners: Listeners,
 }
 
 /// Opens everything. `given` is the admin's password for a first start.
@@ -61,15 +63,38 @@ pub async fn prepare(config: Config, given: Option<String>) -> Result<Ready, Sta
     let folder = config.data.display().to_string();
     let address = config.listen;
     let opened = tokio::task::spawn_blocking(move || App::open(config)).await;
-    let app = opened.unwrap_or(Err(StoreError::Stopped)).map_err(|source| StartError::Store { folder, source })?;
+    let app =
+        opened.unwrap_or(Err(StoreError::Stopped.into())).map_err(|source| StartError::Store { folder, source })?;
     let admin = first_start(&app, given).await.map_err(StartError::First)?;
-    let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
-    Ok(Ready { app, admin, listener })
+    let plain = listen(address).await?;
+    let tls = match app.config.tls_listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    if !address.ip().is_loopback() {
+        warn!(%address, "{address} can be reached from other machines and is not encrypted: use --tls-listen");
+    }
+    Ok(Ready { app, admin, listeners: Listeners { plain, tls } })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
 impl Ready {
     pub fn address(&self) -> Result<SocketAddr, StartError> {
-        self.listener.local_addr().map_err(StartError::Serve)
+        self.listeners.plain.local_addr().map_err(StartError::Serve)
+    }
+
+    /// Where HTTPS is spoken, if anywhere.
+    pub fn tls_address(&self) -> Result<Option<SocketAddr>, StartError> {
+        self.listeners.tls.as_ref().map(TcpListener::local_addr).transpose().map_err(StartError::Serve)
+    }
+
+    /// What the server's own root certificate is pinned by.
+    #[must_use]
+    pub fn pin(&self) -> Sha256 {
+        self.app.identity.pin()
     }
 
     /// Serves until `stop` says so; then lets open requests end and writes down what is in memory only.
@@ -82,7 +107,7 @@ impl Ready {
         let (address, folder) = (self.address()?, self.app.config.data.display().to_string());
         info!(%address, folder, "serving {folder} on {address}");
         let workers = work::start(&self.app);
-        let outcome = edge::serve::serve(self.app.clone(), self.listener, stop).await;
+        let outcome = edge::serve::serve(self.app.clone(), self.listeners, stop).await;
         let _ = self.app.stopping.send(true);
         workers.finish().await;
         info!("stopped");

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use muster_domain::device::DeviceState;
+use muster_domain::identity::Keys;
 use muster_domain::project::Settings;
 use muster_domain::standing::{Answer, Link, Standing, answer};
 use muster_store::Changes;
@@ -41,6 +42,7 @@ pub struct Tenant {
 struct Entry {
     device: DeviceId,
     token: Option<[u8; 32]>,
+    keys: Option<Box<Keys>>,
     state: DeviceState,
     attributes_requested: bool,
     twin: bool,
@@ -63,6 +65,7 @@ pub struct Polled {
     pub device: DeviceId,
     pub state: DeviceState,
     pub token: Option<[u8; 32]>,
+    pub keys: Option<Keys>,
     pub attributes_requested: bool,
     /// The store has a command for it, or a configuration that it has not tried.
     pub twin: bool,
@@ -189,6 +192,7 @@ impl Tenant {
         let entry = Entry {
             device: standing.device,
             token: standing.token,
+            keys: standing.keys.map(Box::new),
             state: standing.state,
             attributes_requested: standing.attributes_requested,
             twin: standing.twin,
@@ -208,6 +212,7 @@ impl Tenant {
             device: entry.device,
             state: entry.state,
             token: entry.token,
+            keys: entry.keys.as_deref().copied(),
             attributes_requested: entry.attributes_requested,
             twin: entry.twin,
             link: entry.link,
@@ -244,6 +249,7 @@ mod tests {
             name: name.into(),
             state: DeviceState::Accepted,
             token: None,
+            keys: None,
             attributes_requested: true,
             installed: None,
             poll_interval_s: 0,

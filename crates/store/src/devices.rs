@@ -89,6 +89,20 @@ impl View<'_> {
         Ok(counts.first().copied().unwrap_or(0).cast_unsigned())
     }
 
+    /// Does a selector match this device?
+    pub fn device_matches(
+        &self,
+        project: ProjectId,
+        device: DeviceId,
+        select: &Selector,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut sql = Sql::new("SELECT 1 FROM device d WHERE d.state <> 'deleted' AND d.project_id = ");
+        sql.bind(project.0).push(" AND d.id = ").bind(device.0);
+        sql.and_select(select, &DEVICES, now);
+        Ok(!sql.query(self.conn, "a device", |_| Ok(()))?.is_empty())
+    }
+
     /// Accepted devices a selector matches, by number: for filling waves, so without their texts.
     pub fn candidates(
         &self,
@@ -305,7 +319,15 @@ impl Tx<'_> {
     /// Forgets it, but keeps the row for the history of its rollouts. Its name is free again.
     pub fn delete_device(&mut self, project: ProjectId, id: DeviceId) -> Result<(), StoreError> {
         let name = self.device_name(project, id)?;
-        for table in ["device_label", "device_attribute", "device_join", "device_queue"] {
+        for table in [
+            "device_label",
+            "device_attribute",
+            "device_join",
+            "device_queue",
+            "device_key",
+            "device_hold",
+            "device_queue_past",
+        ] {
             self.conn
                 .execute(&format!("DELETE FROM {table} WHERE device_id = ?1"), [id.0])
                 .doing("deleting a device")?;
@@ -328,12 +350,13 @@ pub(crate) fn state_name(state: DeviceState) -> &'static str {
         DeviceState::Pending => "pending",
         DeviceState::Accepted => "accepted",
         DeviceState::Rejected => "rejected",
+        DeviceState::Quarantined => "quarantined",
     }
 }
 
 pub(crate) fn read_state(row: &Row<'_>, at: usize) -> rusqlite::Result<DeviceState> {
     let name: String = row.get(at)?;
-    [DeviceState::Pending, DeviceState::Accepted, DeviceState::Rejected]
+    [DeviceState::Pending, DeviceState::Accepted, DeviceState::Rejected, DeviceState::Quarantined]
         .into_iter()
         .find(|state| state_name(*state) == name)
         .ok_or_else(|| rusqlite::Error::InvalidColumnType(at, name, rusqlite::types::Type::Text))

@@ -111,6 +111,15 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// The device joins afresh: what it joined with before opens nothing.
+    pub fn forget_join(&mut self, project: ProjectId, device: DeviceId) -> Result<(), StoreError> {
+        self.conn
+            .prepare_cached("DELETE FROM device_join WHERE project_id = ?1 AND device_id = ?2")
+            .and_then(|mut it| it.execute((project.0, device.0)))
+            .doing("how a device joined")?;
+        Ok(())
+    }
+
     pub fn delete_join_token(&mut self, project: ProjectId, name: &str) -> Result<(), StoreError> {
         self.conn
             .prepare_cached("DELETE FROM join_token WHERE project_id = ?1 AND name = ?2")

@@ -15,6 +15,7 @@ pub mod devices;
 pub mod error;
 pub mod events;
 pub mod idempotency;
+pub mod identity;
 pub mod join;
 pub mod metadata;
 pub mod outbox;

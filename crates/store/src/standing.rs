@@ -1,5 +1,6 @@
 //! What does a poll need to know of a device?
 
+use muster_domain::identity::Keys;
 use muster_domain::standing::{OnOffer, Standing};
 use muster_vocab::{ActionId, DeviceId, ProjectId, Timestamp};
 use rusqlite::{OptionalExtension, Row};
@@ -24,7 +25,7 @@ impl View<'_> {
     pub fn standing_of(&self, project: ProjectId, name: &str) -> Result<Option<Standing>, StoreError> {
         let mut found = self
             .conn
-            .prepare_cached(&format!("{STANDING} WHERE project_id = ?1 AND name = ?2"))
+            .prepare_cached(&format!("{STANDING} WHERE device.project_id = ?1 AND name = ?2"))
             .and_then(|mut it| it.query_row((project.0, name), read_standing).optional())
             .doing("a device's standing")?;
         if let Some(standing) = &mut found {
@@ -63,19 +64,29 @@ impl View<'_> {
     }
 }
 
-const STANDING: &str = "SELECT id, project_id, name, state, token, attributes_requested, installed_action_id,
+const STANDING: &str = "SELECT id, device.project_id, name, state, token, attributes_requested, installed_action_id,
      poll_interval_s, last_seen,
      EXISTS (SELECT 1 FROM twin WHERE twin.device_id = device.id AND twin.wanted)
      OR EXISTS (SELECT 1 FROM command WHERE command.device_id = device.id AND command.state IN ('pending', 'sent'))
-     FROM device";
+,
+     device_key.key, device_key.next, device_key.past, device_key.changed_at
+     FROM device LEFT JOIN device_key ON device_key.device_id = device.id";
 
 fn read_standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
+    let keys = match row.get::<_, Option<[u8; 32]>>(10)? {
+        Some(key) => {
+            let (next, past) = (row.get(11)?, row.get(12)?);
+            Some(Keys { key, next, past, changed_at: Timestamp(row.get(13)?) })
+        }
+        None => None,
+    };
     Ok(Standing {
         device: DeviceId(row.get(0)?),
         project: ProjectId(row.get(1)?),
         name: row.get(2)?,
         state: crate::devices::read_state(row, 3)?,
         token: row.get(4)?,
+        keys,
         attributes_requested: row.get(5)?,
         installed: row.get::<_, Option<i64>>(6)?.map(ActionId),
         poll_interval_s: row.get(7)?,

@@ -116,6 +116,25 @@ pub const EVENTS_KEPT: u32 = 100_000;
 /// Event streams open at once.
 pub const EVENT_STREAMS_MAX: usize = 1000;
 
+/// How long a device's certificate lives. The agent renews it at two thirds; one that is stolen is good for less.
+pub const DEVICE_CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 86_400);
+/// A device that lay in a drawer may renew a certificate that has run out for this long, as long as its key is known.
+pub const DEVICE_CERTIFICATE_GRACE: Duration = Duration::from_secs(2 * 365 * 86_400);
+/// The server's own certificate; made anew at each start and every day.
+pub const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86_400);
+/// A TLS handshake has to be over in this time.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Handshakes under way on one core: each takes about 0.3 ms of it, and devices that are connected come in between.
+pub const HANDSHAKES_PER_CORE_MAX: usize = 2;
+/// Devices of one project that wait for a person; more is a flood.
+pub const PENDING_DEVICES_MAX: u32 = 10_000;
+/// Keys told in advance with one request.
+pub const CLAIMS_PER_REQUEST_MAX: usize = 5_000;
+/// Foreign authorities of one project.
+pub const AUTHORITIES_PER_PROJECT_MAX: usize = 20;
+/// Rules of one project's enrolment policy.
+pub const ENROLLMENT_RULES_MAX: usize = 32;
+
 /// Configurations of one project: each is looked at for every device.
 pub const CONFIGURATIONS_PER_PROJECT_MAX: u32 = 200;
 /// Files of one configuration; more is a release.

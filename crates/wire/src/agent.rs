@@ -9,22 +9,64 @@ use muster_vocab::{ActionId, Sha256, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// `POST /device/v1/join`: a device introduces itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Join {
-    /// A join token, or the project's gateway token.
+    /// A join token, or the project's gateway token. Empty: what the connection shows, or nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub token: String,
     pub project: String,
     pub device: String,
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
+    /// PKCS #10, PEM. The device wants a certificate for its key, not a token. Nothing but the key is taken from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
-/// The device's own token, shown only now.
+/// What the device proves itself by from now on: a token, shown only now, or a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joined {
     pub project: String,
     pub device: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+}
+
+/// A device's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// PEM: the device's own, then its issuer's.
+    pub chain: String,
+    /// PEM: the root that the server's certificates lead to, if it is the server's own.
+    pub root: String,
+    /// The server's clock now, and when the certificate ends; it is renewed at two thirds of that.
+    pub issued_at: Timestamp,
+    pub not_after: Timestamp,
+}
+
+/// Answer 202 to a join: a person has to let the device in. It asks again with the same key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Of the device's key, for comparing by eye with what the operator sees.
+    pub fingerprint: String,
+    /// Seconds until it asks again.
+    pub retry_s: u32,
+}
+
+/// `POST /device/v1/certificate`: a device renews its certificate, with a new key. Answered with a [`Certificate`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// PKCS #10, PEM.
+    pub request: String,
+}
+
+/// `GET /device/v1/root`: the server's root certificate. Believed only by its digest, which somebody has told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// PEM.
+    pub certificate: String,
 }
 
 /// `GET /device/v1/orders?wait=SECONDS&tag=TAG`: what the device shall do.

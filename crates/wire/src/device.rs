@@ -6,6 +6,8 @@ use muster_vocab::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::identity::{DeviceCertificate, Hold};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceState {
@@ -13,6 +15,8 @@ pub enum DeviceState {
     Pending,
     Accepted,
     Rejected,
+    /// Kept out by Muster, because something is wrong with its identity: `hold` says what.
+    Quarantined,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -36,6 +40,11 @@ pub struct Device {
     pub poll_interval_s: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_confirm: Option<AutoConfirm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<DeviceCertificate>,
+    /// Why it is in quarantine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
     /// Also sent as ETag.
     pub revision: u64,
 }

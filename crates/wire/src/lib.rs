@@ -13,6 +13,7 @@ pub mod command;
 pub mod configuration;
 pub mod device;
 pub mod event;
+pub mod identity;
 pub mod join_token;
 pub mod metadata;
 pub mod page;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::identity::EnrollmentRule;
+
 /// What happens when a device nobody knows authenticates with the gateway token or a certificate header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -30,6 +32,8 @@ pub struct Project {
     pub poll_overrides: Vec<PollOverride>,
     /// Whether remote sessions may be opened at all; off at first.
     pub sessions: bool,
+    /// Who comes in by itself; see the guide on identity.
+    pub enrollment: Vec<EnrollmentRule>,
     pub revision: u64,
 }
 
@@ -59,6 +63,8 @@ pub struct ProjectPatch {
     pub poll_overrides: Option<Vec<PollOverride>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrollment: Option<Vec<EnrollmentRule>>,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -17,6 +17,10 @@ pub struct Ingredients {
     pub busybox: PathBuf,
     /// GRUB's modules and images for a BIOS.
     pub grub: PathBuf,
+    /// The firmware of a machine with UEFI: its code, and its memory before the first start.
+    pub ovmf: PathBuf,
+    /// systemd-boot for UEFI.
+    pub systemd_boot: PathBuf,
 }
 
 impl Ingredients {
@@ -37,8 +41,10 @@ impl Ingredients {
             modules: only_child(&folder.join("kernel/lib/modules"), "")?,
             busybox: folder.join("busybox-static/bin/busybox"),
             grub: folder.join("grub-pc-bin/usr/lib/grub/i386-pc"),
+            ovmf: folder.join("ovmf/usr/share/OVMF"),
+            systemd_boot: folder.join("systemd-boot-efi/usr/lib/systemd/boot/efi/systemd-bootx64.efi"),
         };
-        for part in [&found.busybox, &found.grub] {
+        for part in [&found.busybox, &found.grub, &found.ovmf, &found.systemd_boot] {
             ensure!(part.exists(), "there is no {}", part.display());
         }
         Ok(found)

@@ -18,6 +18,7 @@ pub mod grub;
 pub mod ingredients;
 mod initramfs;
 pub mod system;
+pub mod uefi;
 pub mod vm;
 
 use std::process::{Command, Output};

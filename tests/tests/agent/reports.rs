@@ -316,3 +316,27 @@ fn progress_is_counted_in_bytes_however_many() {
         assert_eq!(shown, if sequence == 1 { progress } else { most });
     }
 }
+
+#[test]
+fn two_devices_with_one_identity_are_noticed_and_kept_out_until_somebody_has_looked() {
+    let (server, _, device) = start();
+    let say = |queue: &str, sequence: u64| {
+        let told = json!({ "kind": "attributes", "set": { "boots": sequence.to_string() } });
+        device.post("/reports", &batch(queue, sequence, &[told]))
+    };
+    let _ = say("original", 1).expect(200);
+    // A device that has lost its state begins a new queue, and goes on with it.
+    let _ = say("copy", 1).expect(200);
+    let _ = say("copy", 2).expect(200);
+    let _ = say("original", 2).expect(200);
+    let refused = say("copy", 3).expect(403);
+    assert_eq!(refused.code(), "quarantined");
+    let known = server.admin().get("/devices/sn-1").expect(200);
+    assert_eq!(known.at("/state"), json!("quarantined"));
+    assert_eq!(known.at("/attributes/boots"), json!("2"));
+    assert!(known.at("/hold/reason").as_str().unwrap().contains("two devices"), "{known}");
+    let why = server.admin().get("/devices/sn-1/why").expect(200);
+    assert!(why.text().contains("quarantine"), "{why}");
+    let _ = server.admin().post("/devices/sn-1/accept", &json!({})).expect(200);
+    let _ = say("copy", 3).expect(200);
+}

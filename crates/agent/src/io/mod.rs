@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod host;
+pub mod identity;
 pub mod net;
 mod probe;
 pub mod program;

@@ -21,6 +21,8 @@ use muster_vocab::limit;
 use muster_wire::agent::SessionKind;
 use rustls::pki_types::CertificateDer;
 
+use super::identity::Identity;
+
 use self::local::Local;
 use self::wire::Wire;
 
@@ -37,6 +39,8 @@ pub struct Server {
     pub token: String,
     /// Nothing else is trusted; empty: the authorities that browsers trust.
     pub roots: Vec<CertificateDer<'static>>,
+    /// What the device shows, if it has no token.
+    pub identity: Option<Identity>,
 }
 
 #[derive(Debug, thiserror::Error)]

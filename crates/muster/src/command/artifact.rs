@@ -15,6 +15,7 @@ use sha2::Digest;
 use super::Here;
 use crate::client::part;
 use crate::exit::{Failed, Outcome};
+use crate::expand::{Compression, expand};
 use crate::output::{self, Format};
 
 /// Bytes sent in one request: what a cut connection has to send again at the most.
@@ -30,6 +31,7 @@ const CUT_SHORT: &str = "the upload was cut; run the same command to go on";
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   muster artifact push image-1.1.swu
+  muster artifact push site-2.tar.zst --expand
   muster artifact pull sha256:9f86… -f image.swu
   muster artifact inspect image-1.1.swu")]
 pub enum ArtifactCommand {
@@ -39,6 +41,10 @@ pub enum ArtifactCommand {
         /// What devices see it as; the file's own name if left out.
         #[arg(long)]
         name: Option<String>,
+        /// Push what is in a compressed file (.tar.zst, .tar.gz), so that devices fetch only what changes from one
+        /// version to the next.
+        #[arg(long)]
+        expand: bool,
     },
     /// Download an artifact and check its digest.
     Pull {
@@ -53,8 +59,8 @@ pub enum ArtifactCommand {
 
 pub fn run(here: &Here, command: ArtifactCommand) -> Outcome<()> {
     match command {
-        ArtifactCommand::Push { file, name } => {
-            let artifact = push(here, &file, name)?;
+        ArtifactCommand::Push { file, name, expand } => {
+            let artifact = if expand { push_expanded(here, &file, name)? } else { push(here, &file, name)? };
             match here.format {
                 Format::Table => output::print(&format!("{}\n", artifact.digest)),
                 other => output::one(other, &artifact),
@@ -70,6 +76,21 @@ pub fn push(here: &Here, path: &Path, name: Option<String>) -> Outcome<Artifact>
     let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.or(file_name).ok_or_else(|| Failed::Usage(format!("{} has no name", path.display())))?;
     let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let compression = Compression::of(&mut file).with_context(|| format!("reading {}", path.display()))?;
+    if let Some(compression) = compression {
+        eprintln!("{}", compression.hint(path));
+    }
+    push_file(here, path, file, name)
+}
+
+/// Uploads what is in a compressed file.
+fn push_expanded(here: &Here, path: &Path, name: Option<String>) -> Outcome<Artifact> {
+    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let (file, own_name) = expand(path, file)?;
+    push_file(here, path, file, name.unwrap_or(own_name))
+}
+
+fn push_file(here: &Here, path: &Path, mut file: File, name: String) -> Outcome<Artifact> {
     let size = file.metadata().with_context(|| format!("looking at {}", path.display()))?.len();
     let bar = bar(size, "hashing");
     let digest = digest(&mut file, &bar)?;

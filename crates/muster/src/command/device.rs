@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::Here;
 use super::configuration::file_text;
+use super::kind::confirm;
 use super::order::{self, LogsArgs, RebootArgs, RunArgs};
 use super::remote::{self, ForwardArgs, ShellArgs};
 use crate::client::part;
@@ -36,6 +37,13 @@ pub enum DeviceCommand {
         name: String,
         #[arg(long, value_name = "KEY=VALUE", value_parser = read::label)]
         label: Vec<(String, Option<String>)>,
+    },
+    /// Take away what it proves itself by: its certificate and its token. It may join again.
+    Revoke {
+        name: String,
+        /// Don't ask.
+        #[arg(long)]
+        yes: bool,
     },
     /// Make a new token; the old one stops working.
     Token {
@@ -127,6 +135,14 @@ pub fn run(here: &Here, command: DeviceCommand) -> Outcome<()> {
         DeviceCommand::Accept(which) => decide(here, which, "accept"),
         DeviceCommand::Reject(which) => decide(here, which, "reject"),
         DeviceCommand::Create { name, label } => create(here, name, &label),
+        DeviceCommand::Revoke { name, yes } => {
+            if !yes {
+                confirm(&format!("Refuse {name} from its next request on, until it joins again?"))?;
+            }
+            let _: Device = here.client.post(&format!("/devices/{}/revoke", part(&name)), &json!({}))?;
+            eprintln!("{name} is refused from now on.");
+            Ok(())
+        }
         DeviceCommand::Token { name } => {
             let made: DeviceToken = here.client.post(&format!("/devices/{}/token", part(&name)), &json!({}))?;
             output::print(&format!("{}\n", made.token))

@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod configuration;
 pub mod delta;
 pub mod device;
+pub mod identity;
 pub mod join_token;
 pub mod keys;
 pub mod kind;

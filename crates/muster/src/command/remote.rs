@@ -297,7 +297,9 @@ fn end_of(here: &Here, id: &str) -> Outcome<()> {
 
 /// Asks the server to turn the connection into the session's.
 fn connect(here: &Here, id: &str) -> Outcome<TcpStream> {
-    let host = here.context.server.strip_prefix("http://").unwrap_or(&here.context.server);
+    let Some(host) = here.context.server.strip_prefix("http://") else {
+        return Err(Failed::Usage("sessions go over http only yet: log in at the server's plain address".into()));
+    };
     let address =
         if host.rsplit(']').next().unwrap_or(host).contains(':') { host.to_owned() } else { format!("{host}:80") };
     let mut line = TcpStream::connect(&address).with_context(|| format!("connecting to {address}"))?;

@@ -4,11 +4,12 @@ use std::io::{BufRead, IsTerminal};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use muster_vocab::Sha256;
 use muster_wire::account::{LoggedIn, Login, PasswordChange, Whoami};
 use serde::Serialize;
 
 use super::Here;
-use crate::client::Client;
+use crate::client::{Client, pinned_root};
 use crate::context::{self, Context};
 use crate::exit::{Failed, Outcome};
 use crate::output::{self, Format, Row};
@@ -17,6 +18,7 @@ use crate::output::{self, Format, Row};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   muster login http://127.0.0.1:8080
+  muster login https://muster.lan:8443 --pin sha256:9f2c…
   echo \"$PASSWORD\" | muster login http://muster.lan:8080 --account ann --password-stdin --context prod")]
 pub struct LoginArgs {
     /// The server's address.
@@ -33,6 +35,12 @@ pub struct LoginArgs {
     /// Read the password from standard input instead of asking.
     #[arg(long)]
     password_stdin: bool,
+    /// The digest of the server's own root certificate, as the server tells it when it starts.
+    #[arg(long, value_name = "sha256:DIGEST")]
+    pin: Option<Sha256>,
+    /// Trust only this certificate (PEM) and what it has signed.
+    #[arg(long, value_name = "FILE", conflicts_with = "pin")]
+    ca: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,13 +58,20 @@ pub enum ContextCommand {
 pub fn login(args: LoginArgs) -> Outcome<()> {
     let password = password(args.password_stdin, "Password: ")?;
     let login = Login { account: args.account, password, project: args.project };
-    let done: LoggedIn = Client::at(&args.url, None).post("/login", &login)?;
+    let root = match (args.pin, &args.ca) {
+        (Some(pin), _) => Some(pinned_root(&args.url, pin)?),
+        (None, Some(file)) => {
+            Some(std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?)
+        }
+        (None, None) => None,
+    };
+    let done: LoggedIn = Client::at(&args.url, None, root.as_deref()).post("/login", &login)?;
     let host = args.url.split("//").nth(1).unwrap_or(&args.url).to_owned();
     let name = args.name.unwrap_or(host);
     let path = context::path()?;
     let mut contexts = context::load(&path)?;
-    let context =
-        Context { server: args.url, token: done.token, account: done.account.clone(), project: done.project.clone() };
+    let (account, project) = (done.account.clone(), done.project.clone());
+    let context = Context { server: args.url, token: done.token, account, project, root };
     contexts.contexts.insert(name.clone(), context);
     contexts.current = Some(name.clone());
     context::save(&path, &contexts)?;

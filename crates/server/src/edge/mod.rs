@@ -4,9 +4,12 @@
 //! Edges translate and call a flow; they decide nothing.
 
 pub mod agent;
+pub mod est;
 pub mod hawkbit;
 pub mod http;
 pub mod metrics;
+pub mod peer;
 pub mod range;
 pub mod serve;
+pub mod tls;
 mod upgrade;

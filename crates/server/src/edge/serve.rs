@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
 use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use muster_vocab::limit;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use crate::App;
-use crate::edge::{agent, hawkbit, http, metrics};
+use crate::edge::peer::{Peer, PeerCertificate};
+use crate::edge::{agent, est, hawkbit, http, metrics};
 
 /// How long open requests may take to end once the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,7 +26,14 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection that may become a remote session.
-type Upgradeable<S> = hyper::server::conn::http1::UpgradeableConnection<TokioIo<TcpStream>, S>;
+type Upgradeable<I, S> = hyper::server::conn::http1::UpgradeableConnection<TokioIo<I>, S>;
+
+/// Where the server is reached.
+#[derive(Debug)]
+pub struct Listeners {
+    pub plain: TcpListener,
+    pub tls: Option<TcpListener>,
+}
 
 /// Everything the server answers.
 pub fn routes(app: &Arc<App>) -> Router {
@@ -33,6 +41,7 @@ pub fn routes(app: &Arc<App>) -> Router {
         .merge(metrics::routes(app))
         .merge(http::routes::routes(app))
         .merge(agent::routes(app))
+        .merge(est::routes(app))
         .merge(hawkbit::routes(app))
 }
 
@@ -40,14 +49,17 @@ pub fn routes(app: &Arc<App>) -> Router {
 ///
 /// One thread per core, each with its own event loop on the shared listener: a request is read, answered and written
 /// by one thread, and none wakes another. Workers and blocking reads run elsewhere.
-pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Output = ()> + Send) -> io::Result<()> {
-    let listener = listener.into_std()?;
+pub async fn serve(app: Arc<App>, listeners: Listeners, stop: impl Future<Output = ()> + Send) -> io::Result<()> {
+    let plain = listeners.plain.into_std()?;
+    let tls = listeners.tls.map(TcpListener::into_std).transpose()?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (tell_end, mut ended) = mpsc::channel(cores);
     for core in 0..cores {
-        let (app, listener, tell_end) = (app.clone(), listener.try_clone()?, tell_end.clone());
+        let (app, tell_end) = (app.clone(), tell_end.clone());
+        let listeners = (plain.try_clone()?, tls.as_ref().map(std::net::TcpListener::try_clone).transpose()?);
         let serve = move || {
-            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serve_on_this_thread(app, listener)));
+            let caught =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serve_on_this_thread(app, listeners)));
             let outcome = caught.unwrap_or_else(|_| Err(io::Error::other("a thread that serves panicked")));
             // Nobody listens any more once the server has given up.
             let _ = tell_end.blocking_send(outcome);
@@ -68,10 +80,28 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Outpu
     outcome
 }
 
-fn serve_on_this_thread(app: Arc<App>, listener: std::net::TcpListener) -> io::Result<()> {
+type StdListeners = (std::net::TcpListener, Option<std::net::TcpListener>);
+
+fn serve_on_this_thread(app: Arc<App>, (plain, tls): StdListeners) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
-        accept(app, TcpListener::from_std(listener)?).await;
+        // Each connection holds one end until it is over.
+        let (open, mut all_over) = mpsc::channel::<()>(1);
+        let here = Here {
+            routes: routes(&app),
+            app,
+            _open: open,
+            handshakes: Arc::new(Semaphore::new(limit::HANDSHAKES_PER_CORE_MAX)),
+        };
+        let plain = TcpListener::from_std(plain)?;
+        match tls.map(TcpListener::from_std).transpose()? {
+            Some(tls) => drop(tokio::join!(accept_plain(&here, plain), accept_tls(&here, tls))),
+            None => accept_plain(&here, plain).await,
+        }
+        drop(here);
+        if tokio::time::timeout(DRAIN_TIMEOUT, all_over.recv()).await.is_err() {
+            warn!("some requests did not end in {} s and were cut", DRAIN_TIMEOUT.as_secs());
+        }
         Ok(())
     });
     // Reads that still block have nobody to answer any more.
@@ -79,32 +109,31 @@ fn serve_on_this_thread(app: Arc<App>, listener: std::net::TcpListener) -> io::R
     served
 }
 
-async fn accept_one(
-    listener: &TcpListener,
-    stopping: &mut watch::Receiver<bool>,
-) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-    tokio::select! {
-        accepted = listener.accept() => Some(accepted),
-        _ = stopping.wait_for(|stop| *stop) => None,
-    }
+/// What the connections of one thread share.
+#[derive(Clone)]
+struct Here {
+    app: Arc<App>,
+    routes: Router,
+    /// Dropped with the last connection.
+    _open: mpsc::Sender<()>,
+    /// Under way: a crowd that comes back waits outside, and those that are connected are served in between.
+    handshakes: Arc<Semaphore>,
 }
 
-async fn accept(app: Arc<App>, listener: TcpListener) {
-    let routes = routes(&app);
-    // Each connection holds one end until it is over.
-    let (open, mut all_over) = mpsc::channel::<()>(1);
-    let mut stopping = app.stopping.subscribe();
-    while let Some(accepted) = accept_one(&listener, &mut stopping).await {
+/// The next connection; none once the server stops.
+async fn accept_one(here: &Here, listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    let mut stopping = here.app.stopping.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stop| *stop) => return None,
+        };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(&app, &routes, stream, peer);
-                let (open, stopping) = (open.clone(), app.stopping.subscribe());
-                tokio::spawn(async move {
-                    if let Err(failed) = until_over(connection, stopping).await {
-                        debug!(error = &failed as &dyn std::error::Error, "a connection ended early: {failed}");
-                    }
-                    drop(open);
-                });
+                if let Err(failed) = stream.set_nodelay(true) {
+                    debug!(error = &failed as &dyn std::error::Error, "no TCP_NODELAY: {failed}");
+                }
+                return Some((stream, peer));
             }
             Err(failed) => {
                 warn!(error = &failed as &dyn std::error::Error, "a connection could not be accepted: {failed}");
@@ -112,15 +141,61 @@ async fn accept(app: Arc<App>, listener: TcpListener) {
             }
         }
     }
-    drop(open);
-    if tokio::time::timeout(DRAIN_TIMEOUT, all_over.recv()).await.is_err() {
-        warn!("some requests did not end in {} s and were cut", DRAIN_TIMEOUT.as_secs());
+}
+
+async fn accept_plain(here: &Here, listener: TcpListener) {
+    while let Some((stream, address)) = accept_one(here, &listener).await {
+        let peer = Peer { address, is_tls: false, since: here.app.now(), certificate: None };
+        let here = here.clone();
+        tokio::spawn(async move { serve_one(&here, stream, peer).await });
+    }
+}
+
+async fn accept_tls(here: &Here, listener: TcpListener) {
+    let Some(source) = &here.app.tls else { return };
+    loop {
+        // Before the connection is taken: until then the kernel keeps it, at no cost to others.
+        let Ok(seat) = here.handshakes.clone().acquire_owned().await else { return };
+        let Some((stream, address)) = accept_one(here, &listener).await else { return };
+        let (here, config) = (here.clone(), source.config());
+        tokio::spawn(async move {
+            let shaken = tokio::time::timeout(limit::HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await;
+            drop(seat);
+            let stream = match shaken {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(failed)) => {
+                    return debug!(error = &failed as &dyn std::error::Error, "a handshake failed: {failed}");
+                }
+                Err(_) => return debug!("a handshake took too long"),
+            };
+            let peer = shown(&here.app, address, stream.get_ref().1);
+            serve_one(&here, stream, peer).await;
+        });
+    }
+}
+
+fn shown(app: &App, address: SocketAddr, connection: &rustls::ServerConnection) -> Peer {
+    let now = app.now();
+    let chain = connection.peer_certificates().unwrap_or_default();
+    let chain: Vec<Vec<u8>> = chain.iter().map(|der| der.to_vec()).collect();
+    let certificate = PeerCertificate::read(app, &chain, now).map(Arc::new);
+    Peer { address, is_tls: true, since: now, certificate }
+}
+
+async fn serve_one<I>(here: &Here, stream: I, peer: Peer)
+where
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = connection(here, stream, peer);
+    if let Err(failed) = until_over(connection, here.app.stopping.subscribe()).await {
+        debug!(error = &failed as &dyn std::error::Error, "a connection ended early: {failed}");
     }
 }
 
 /// Serves a connection; once the server stops, only the request that is under way.
-async fn until_over<S>(connection: Upgradeable<S>, mut stopping: watch::Receiver<bool>) -> hyper::Result<()>
+async fn until_over<I, S>(connection: Upgradeable<I, S>, mut stopping: watch::Receiver<bool>) -> hyper::Result<()>
 where
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     S: hyper::service::Service<
             hyper::Request<Incoming>,
             Response = axum::response::Response,
@@ -137,25 +212,25 @@ where
     connection.await
 }
 
-fn connection(
-    app: &Arc<App>,
-    routes: &Router,
-    stream: TcpStream,
-    peer: SocketAddr,
+fn connection<I>(
+    here: &Here,
+    stream: I,
+    peer: Peer,
 ) -> Upgradeable<
+    I,
     impl hyper::service::Service<
         hyper::Request<Incoming>,
         Response = axum::response::Response,
         Error = std::convert::Infallible,
         Future: Send,
-    > + use<>,
-> {
-    if let Err(failed) = stream.set_nodelay(true) {
-        debug!(error = &failed as &dyn std::error::Error, "no TCP_NODELAY: {failed}");
-    }
-    let (app, routes) = (app.clone(), routes.clone());
+    > + use<I>,
+>
+where
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (app, routes) = (here.app.clone(), here.routes.clone());
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(peer.clone());
         // 999 of 1,000 requests are polls: they don't look for their route.
         let is_poll = hawkbit::is_poll(&request);
         let (app, routes) = (is_poll.then(|| app.clone()), (!is_poll).then(|| routes.clone()));

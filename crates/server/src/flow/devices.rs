@@ -112,6 +112,10 @@ pub fn decide(
         end_actions(tx, now, actor.project(), device.id)?;
     }
     tx.save_device_state(actor.project(), device.id, state)?;
+    if device.state == DeviceState::Quarantined {
+        tx.save_device_hold(actor.project(), device.id, None)?;
+        tx.forget_queues(device.id)?;
+    }
     changed(tx, now, actor, (name, state_name(state)))?;
     let action = if state == DeviceState::Accepted { "device.accept" } else { "device.reject" };
     audit::record(tx, now, actor, (action, target(name)), &json!({}))?;
@@ -260,7 +264,12 @@ pub fn delete(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, of: (&str, Option<
     audit::record(tx, now, actor, ("device.delete", target(name)), &json!({}))
 }
 
-fn end_actions(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, device: DeviceId) -> Result<(), FlowError> {
+pub(super) fn end_actions(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    project: ProjectId,
+    device: DeviceId,
+) -> Result<(), FlowError> {
     for action in tx.open_actions(project, device)? {
         advance(tx, now, project, &action, Input::ForceCancel(EndReason::DeviceRemoved))?;
     }
@@ -320,5 +329,6 @@ pub(crate) fn state_name(state: DeviceState) -> &'static str {
         DeviceState::Pending => "pending",
         DeviceState::Accepted => "accepted",
         DeviceState::Rejected => "rejected",
+        DeviceState::Quarantined => "quarantined",
     }
 }

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod channels;
 pub mod devices;
 pub mod error;
+pub mod identity;
 pub mod join;
 pub mod metadata;
 pub mod projects;

@@ -28,6 +28,9 @@ pub fn save_settings(
     for (at, over) in settings.poll_overrides.iter().enumerate() {
         device_selector(&format!("poll_overrides/{at}/select"), &over.select)?;
     }
+    for (at, rule) in settings.enrollment.iter().enumerate().filter(|(_, rule)| !rule.select.is_empty()) {
+        device_selector(&format!("enrollment/{at}/select"), &rule.select)?;
+    }
     tx.save_settings(project.id, &settings)?;
     let detail = serde_json::to_value(&settings).unwrap_or_default();
     audit::record(tx, now, actor, ("project.change", format!("project:{}", project.name)), &detail)?;

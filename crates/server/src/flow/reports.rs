@@ -18,6 +18,7 @@ use tracing::debug;
 use super::actions::{self, Word};
 use super::devices;
 use super::error::FlowError;
+use super::identity;
 use super::twin;
 
 /// Beyond this the device's clock is worth a mention: it was offline, or its clock is wrong.
@@ -73,6 +74,19 @@ pub enum Answer {
 pub fn take(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, batch: Batch) -> Result<u64, FlowError> {
     let Batch { device, queue, mut reports } = batch;
     let known = tx.device_queue(project, device)?;
+    if let Some(former) = known.as_ref().filter(|known| known.name != queue) {
+        // A queue's name is drawn anew when a device has lost its state, so that none comes back.
+        if tx.queue_is_past(device, &queue)? {
+            let reason = format!(
+                "its queue of reports {queue} came back after {}: two devices use its identity in turn, or it was \
+                 restored from an old backup",
+                former.name
+            );
+            identity::quarantine(tx, now, (project, device), &reason)?;
+            return Ok(0);
+        }
+        tx.save_queue_past(device, &former.name, now)?;
+    }
     let before = known.as_ref().filter(|known| known.name == queue).map_or(0, |known| known.through);
     reports.sort_by_key(|report| report.sequence);
     let mut through = before;

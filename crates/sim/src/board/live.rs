@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use muster_agent::io::net::{NetSetupError, RealNet};
+use muster_agent::io::net::{NetSetupError, Reach, RealNet};
 use muster_agent::world::{Call, Net, NetError, Reply};
 use muster_vocab::{ActionId, Timestamp};
 use muster_wire::agent::{ActionState, Deployment, Join, Joined};
@@ -209,7 +209,9 @@ impl Agents {
             .as_ref()
             .map(|path| Journal::open(path).map_err(|source| FleetError::Journal { path: path.clone(), source }));
         let journal = journal.transpose()?;
-        let connections = (0..THREADS).map(|_| RealNet::new(&self.server, "", None)).collect::<Result<_, _>>();
+        let connections = (0..THREADS)
+            .map(|_| RealNet::new(Reach { server: &self.server, ..Reach::default() }))
+            .collect::<Result<_, _>>();
         let connections = Arc::new(Mutex::new(
             connections.map_err(|bad: NetSetupError| FleetError::BadServer(format!("{} ({bad})", self.server)))?,
         ));
@@ -298,6 +300,7 @@ impl Agents {
     /// Asks to be let in; the board starts with the token it is given.
     fn join(&self, live: &mut Live) -> Duration {
         let join = Join {
+            request: None,
             token: self.token.clone(),
             project: self.project.clone(),
             device: live.name.clone(),

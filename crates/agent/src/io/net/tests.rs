@@ -27,8 +27,12 @@ fn serve(answers: Vec<Vec<u8>>) -> (SocketAddr, JoinHandle<Vec<String>>) {
     (address, thread::spawn(serving))
 }
 
+fn reach<'a>(server: &'a str, token: &'a str, ca: Option<&'a Path>) -> Reach<'a> {
+    Reach { server, token, ca, identity: None }
+}
+
 fn net(address: SocketAddr) -> RealNet {
-    RealNet::new(&format!("http://{address}"), "secret", None).unwrap()
+    RealNet::new(reach(&format!("http://{address}"), "secret", None)).unwrap()
 }
 
 fn get(net: &RealNet) -> Result<Reply, NetError> {
@@ -109,12 +113,12 @@ fn a_disk_that_is_full_ends_a_download_and_is_told_as_such() {
 #[test]
 fn addresses_and_authorities_that_are_none_are_refused() {
     for server in ["", "muster.example.com", "ftp://x", "https://", "https://a/b", "https://u@h", "https://a b"] {
-        assert!(matches!(RealNet::new(server, "", None), Err(NetSetupError::Address(_))), "{server:?}");
+        assert!(matches!(RealNet::new(reach(server, "", None)), Err(NetSetupError::Address(_))), "{server:?}");
     }
-    RealNet::new("https://muster.example.com:8443/", "", None).unwrap();
+    RealNet::new(reach("https://muster.example.com:8443/", "", None)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");
-    assert!(matches!(RealNet::new("https://h", "", Some(&ca)), Err(NetSetupError::Read { .. })));
+    assert!(matches!(RealNet::new(reach("https://h", "", Some(&ca))), Err(NetSetupError::Read { .. })));
     std::fs::write(&ca, "no certificate").unwrap();
-    assert!(matches!(RealNet::new("https://h", "", Some(&ca)), Err(NetSetupError::NoCertificate(_))));
+    assert!(matches!(RealNet::new(reach("https://h", "", Some(&ca))), Err(NetSetupError::NoCertificate(_))));
 }

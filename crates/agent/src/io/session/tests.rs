@@ -10,7 +10,7 @@ const LONG: Duration = Duration::from_secs(60);
 fn listen() -> (TcpListener, Server) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    (listener, Server { address, token: "mdt_x".into(), roots: vec![] })
+    (listener, Server { address, token: "mdt_x".into(), roots: vec![], identity: None })
 }
 
 /// Takes the request and gives this answer; the request, and the connection.

@@ -61,10 +61,13 @@ impl Wire {
         self.stream.set_nodelay(true)?;
         let host = server.address.split_once("://").map_or("", |(_, host)| host);
         let version = env!("CARGO_PKG_VERSION");
+        let authorization = match server.token.as_str() {
+            "" => String::new(),
+            token => format!("Authorization: Bearer {token}\r\n"),
+        };
         let request = format!(
-            "GET /device/v1/sessions/{session} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\n\
-             Connection: Upgrade\r\nUpgrade: {PROTOCOL}\r\nUser-Agent: muster-agent/{version}\r\n\r\n",
-            server.token
+            "GET /device/v1/sessions/{session} HTTP/1.1\r\nHost: {host}\r\n{authorization}\
+             Connection: Upgrade\r\nUpgrade: {PROTOCOL}\r\nUser-Agent: muster-agent/{version}\r\n\r\n"
         );
         match &mut self.tls {
             Some(tls) => exchange(&mut Stream::new(tls, &mut self.stream), &request),
@@ -190,8 +193,15 @@ fn tls(server: &Server, host: &str) -> io::Result<ClientConnection> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let config = match &server.identity {
+        Some(identity) => {
+            let (chain, key) =
+                identity.rustls().ok_or_else(|| io::Error::other("the device's certificate is broken"))?;
+            config.with_client_auth_cert(chain, key).map_err(io::Error::other)?
+        }
+        None => config.with_no_client_auth(),
+    };
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)
 }

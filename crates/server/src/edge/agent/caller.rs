@@ -17,6 +17,7 @@ use muster_vocab::ProjectId;
 
 use crate::App;
 use crate::edge::http::problem::Refusal;
+use crate::edge::peer::{Peer, Shown};
 use crate::table::{Polled, Tenant};
 
 /// So that scanners for leaked secrets can find device tokens.
@@ -40,11 +41,35 @@ impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
-        let found = identify(&parts.headers, app);
+        let found = identify(parts, app).await;
         if found.is_err() {
             app.counters.refused.fetch_add(1, Ordering::Relaxed);
         }
-        found
+        let (caller, shown) = found?;
+        match shown {
+            Shown::Device => Ok(caller),
+            Shown::Over => Err(over()),
+            Shown::Copied | Shown::Nothing => Err(unknown()),
+        }
+    }
+}
+
+/// A device whose certificate may be over: it can renew it.
+#[derive(Debug)]
+pub(super) struct Renewing(pub Caller);
+
+impl FromRequestParts<Arc<App>> for Renewing {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
+        let found = identify(parts, app).await;
+        if found.is_err() {
+            app.counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        match found? {
+            (caller, Shown::Device | Shown::Over) => Ok(Self(caller)),
+            (_, Shown::Copied | Shown::Nothing) => Err(unknown()),
+        }
     }
 }
 
@@ -53,22 +78,60 @@ pub(super) fn token(project: &str, device: &str, secret: &str) -> String {
     format!("{TOKEN_PREFIX}{project}.{}.{secret}", URL_SAFE_NO_PAD.encode(device))
 }
 
-fn identify(headers: &HeaderMap, app: &Arc<App>) -> Result<Caller, Refusal> {
-    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = shown.and_then(|shown| shown.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
-    let (project, name, shown) = token.and_then(|(_, token)| read(token.trim())).ok_or_else(unknown)?;
-    let tenant = app.table.tenant(&project).ok_or_else(unknown)?;
+/// By certificate, or else by token.
+async fn identify(parts: &Parts, app: &Arc<App>) -> Result<(Caller, Shown), Refusal> {
     let now = app.now();
+    let peer = Peer::of(parts).filter(|peer| peer.certificate.is_some());
+    let (project, name, token) = match (bearer(&parts.headers), peer.and_then(|peer| peer.named(app))) {
+        (Some((project, name, secret)), _) => (project, name, Some(secret)),
+        (None, Some((project, name))) => (project, name, None),
+        (None, None) => return Err(unknown()),
+    };
+    let tenant = app.table.tenant(&project).ok_or_else(unknown)?;
     let polled = tenant.look(&name, now).ok_or_else(unknown)?;
-    let proven = polled.token.is_some_and(|own| secret::same(&own, &secret::digest(&shown)));
-    if !proven {
+    let shown = match (token, peer) {
+        (Some(secret), _) => {
+            let proven = polled.token.is_some_and(|own| secret::same(&own, &secret::digest(&secret)));
+            if proven { Shown::Device } else { Shown::Nothing }
+        }
+        (None, Some(peer)) => peer.shows(app, &tenant, &name, &polled).await,
+        (None, None) => Shown::Nothing,
+    };
+    if matches!(shown, Shown::Nothing | Shown::Copied) {
         return Err(unknown());
     }
     tenant.saw(&name, now);
-    if polled.state == DeviceState::Rejected {
-        return Err(rejected());
+    // A key that was used for the first time has changed the entry.
+    let polled = tenant.look(&name, now).ok_or_else(unknown)?;
+    check_state(polled.state)?;
+    Ok((Caller { tenant, name, polled }, shown))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<(String, String, String)> {
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok())?;
+    let (kind, token) = shown.split_once(' ')?;
+    if !kind.eq_ignore_ascii_case("bearer") {
+        return None;
     }
-    Ok(Caller { tenant, name, polled })
+    // What is no token names nobody, and is refused as such.
+    Some(read(token.trim()).unwrap_or_default())
+}
+
+/// May a device in this state say anything?
+pub(super) fn check_state(state: DeviceState) -> Result<(), Refusal> {
+    match state {
+        DeviceState::Rejected => Err(rejected()),
+        DeviceState::Quarantined => Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "quarantined",
+            "this device is in quarantine, because something is wrong with its identity: ask the project's operator",
+        )),
+        DeviceState::Pending | DeviceState::Accepted => Ok(()),
+    }
+}
+
+fn over() -> Refusal {
+    Refusal::unauthenticated("certificate_over", "the certificate has run out: renew it at /device/v1/certificate")
 }
 
 /// Project, device and secret. A project's name may have dots in it, the other two have none.
@@ -81,7 +144,10 @@ fn read(token: &str) -> Option<(String, String, String)> {
 
 /// One answer for an unknown project, an unknown device and a wrong secret: nobody learns which devices exist.
 pub(super) fn unknown() -> Refusal {
-    Refusal::unauthenticated("unauthenticated", "no valid device token: join again, or ask the project's operator")
+    Refusal::unauthenticated(
+        "unauthenticated",
+        "no valid device token or certificate: join again, or ask the project's operator",
+    )
 }
 
 pub(super) fn rejected() -> Refusal {

@@ -4,45 +4,79 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use muster_trust::authority::request::Request;
+use muster_trust::authority::short_fingerprint;
 use muster_trust::secret;
 use muster_vocab::limit;
-use muster_wire::agent::{Join, Joined};
+use muster_wire::agent::{Join, Joined, Waiting};
 
 use super::body::DeviceJson;
 use super::caller::token;
+use super::certificate;
 use crate::App;
 use crate::edge::http::problem::Refusal;
-use crate::flow::join::{self, Joining};
+use crate::edge::peer::Peer;
+use crate::flow::join::{self, Joining, Proof};
+
+/// A person who stands beside the device doesn't want to wait long.
+const WAITING_RETRY_S: u32 = 10;
 
 pub(super) async fn join(
     State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
     DeviceJson(sent): DeviceJson<Join, { limit::DEVICE_BODY_BYTES_MAX }>,
-) -> Result<(StatusCode, Json<Joined>), Refusal> {
-    let joined = let_in(&app, sent).await;
+) -> Result<Response, Refusal> {
+    let joined = let_in(&app, &peer, sent).await;
     if joined.is_err() {
         app.counters.refused.fetch_add(1, Ordering::Relaxed);
     }
-    joined.map(|joined| (StatusCode::CREATED, Json(joined)))
+    joined
 }
 
-async fn let_in(app: &Arc<App>, sent: Join) -> Result<Joined, Refusal> {
-    let Join { token: shown, project, device, attributes } = sent;
+async fn let_in(app: &Arc<App>, peer: &Peer, sent: Join) -> Result<Response, Refusal> {
+    let Join { token: shown, project, device, attributes, request } = sent;
     // As for a token that is not known: nobody learns which projects exist.
     let unknown = || {
         let detail = "this is no join token of the project: ask its operator for a new one";
         Refusal::unauthenticated("join_refused", detail)
     };
     let tenant = app.table.tenant(&project).ok_or_else(unknown)?;
+    let request = request.as_deref().map(certificate::read).transpose()?;
     let (now, id) = (app.now(), tenant.id);
+    let proof = match shown.trim() {
+        "" if peer.foreign(app).is_some_and(|(of, named)| of == id && named == device) => Proof::Authority,
+        "" => peer.certificate(app).map_or(Proof::Nothing, |shown| Proof::Claimed(shown.leaf.key)),
+        shown => Proof::Secret(secret::digest(shown)),
+    };
+    if proof == Proof::Nothing && request.is_none() {
+        return Err(unknown());
+    }
     let joining = Joining {
         device: device.clone(),
-        proof: secret::digest(shown.trim()),
+        proof,
+        key: request.as_ref().map(Request::key_digest),
         attributes,
         was_seen: tenant.last_seen(&device).is_some(),
     };
-    let own = app.write(move |tx| join::join(tx, now, id, joining)).await?;
-    let token = token(&tenant.name, &device, &own);
-    Ok(Joined { project: tenant.name.clone(), device, token })
+    let joined = app.write(move |tx| join::join(tx, now, id, joining)).await?;
+    let project = tenant.name.clone();
+    let answer = match (joined, &request) {
+        (join::Joined::Token(own), _) => {
+            let token = token(&project, &device, &own);
+            Joined { project, device, token, certificate: None }
+        }
+        (join::Joined::Certificate, Some(request)) => {
+            let certificate = certificate::issue(app, request, (&project, &device), now).await?;
+            Joined { project, device, token: String::new(), certificate: Some(certificate) }
+        }
+        (join::Joined::Waits | join::Joined::Certificate, request) => {
+            let fingerprint = request.as_ref().map(|request| short_fingerprint(&request.key_digest()));
+            let waiting = Waiting { fingerprint: fingerprint.unwrap_or_default(), retry_s: WAITING_RETRY_S };
+            return Ok((StatusCode::ACCEPTED, Json(waiting)).into_response());
+        }
+    };
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
 }

@@ -7,6 +7,7 @@ mod actions;
 mod artifacts;
 mod body;
 mod caller;
+mod certificate;
 mod join;
 mod metadata;
 mod orders;
@@ -29,6 +30,8 @@ use crate::edge::http::problem::Refusal;
 pub fn routes(app: &Arc<App>) -> Router {
     Router::new()
         .route("/device/v1/join", post(join::join))
+        .route("/device/v1/certificate", post(certificate::renew))
+        .route("/device/v1/root", get(certificate::root))
         .route("/device/v1/orders", get(orders::orders))
         .route("/device/v1/actions/{action}", get(actions::fetch))
         .route("/device/v1/artifacts/{digest}", get(artifacts::download))

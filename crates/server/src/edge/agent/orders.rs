@@ -13,7 +13,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use muster_domain::device::DeviceState;
 use muster_domain::standing::Link;
 use muster_vocab::limit;
 use muster_wire::agent::{ActionOrder, Orders};
@@ -21,7 +20,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::actions::words;
-use super::caller::{Caller, rejected, unknown};
+use super::caller::{Caller, check_state, unknown};
 use super::twin;
 use crate::App;
 use crate::edge::http::problem::Refusal;
@@ -97,12 +96,10 @@ async fn current(app: &Arc<App>, caller: &Caller) -> Result<Polled, Refusal> {
         polled = look()?;
     }
     // While it waited it may have been deleted, rejected or given another token.
-    if (polled.device, polled.token) != (caller.polled.device, caller.polled.token) {
+    if (polled.device, polled.token, polled.keys) != (caller.polled.device, caller.polled.token, caller.polled.keys) {
         return Err(unknown());
     }
-    if polled.state == DeviceState::Rejected {
-        return Err(rejected());
-    }
+    check_state(polled.state)?;
     Ok(polled)
 }
 

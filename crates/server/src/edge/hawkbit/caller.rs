@@ -1,11 +1,10 @@
 //! Who calls, and under which address?
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use muster_domain::device::DeviceState;
@@ -15,6 +14,7 @@ use percent_encoding::percent_decode_str;
 
 use super::refusal::Refusal;
 use crate::App;
+use crate::edge::peer::{Peer, Shown};
 use crate::flow::devices;
 use crate::table::{Polled, Tenant};
 
@@ -72,14 +72,15 @@ async fn identify(parts: &Parts, app: &Arc<App>) -> Result<Caller, Refusal> {
     let (tenant, name) = (tenant.as_ref(), name.as_ref());
     // An unknown project is refused like a wrong token, so that nobody learns which projects exist.
     let tenant = app.table.tenant(tenant).ok_or(Refusal::Unauthenticated)?;
-    let trusted = parts
-        .extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .is_some_and(|ConnectInfo(peer)| app.config.trusted_proxies.contains(&peer.ip()));
-    let address = address(parts, trusted)?;
+    let peer = Peer::of(parts);
+    let trusted = peer.is_some_and(|peer| app.config.trusted_proxies.contains(&peer.address.ip()));
+    let address = address(parts, (trusted, peer.is_some_and(|peer| peer.is_tls)))?;
     let now = app.now();
     let known = tenant.look(name, now);
-    let right = authenticate(&parts.headers, (&tenant, name, known.as_ref()), trusted)?;
+    let right = match authenticate(&parts.headers, (&tenant, name, known.as_ref()), trusted) {
+        Err(Refusal::Unauthenticated) => by_certificate(app, peer, (&tenant, name, known.as_ref())).await?,
+        other => other?,
+    };
     let polled = match known {
         Some(polled) => polled,
         None => register(app, &tenant, (name, right, is_root(parts))).await?,
@@ -91,7 +92,7 @@ async fn identify(parts: &Parts, app: &Arc<App>) -> Result<Caller, Refusal> {
     } else {
         polled
     };
-    if polled.state == DeviceState::Rejected {
+    if matches!(polled.state, DeviceState::Rejected | DeviceState::Quarantined) {
         return Err(Refusal::Rejected);
     }
     let name = name.to_owned();
@@ -139,6 +140,26 @@ fn authenticate(headers: &HeaderMap, who: (&Tenant, &str, Option<&Polled>), trus
     Err(Refusal::Unauthenticated)
 }
 
+/// The device has shown a certificate on this very connection.
+async fn by_certificate(
+    app: &App,
+    peer: Option<&Peer>,
+    who: (&Tenant, &str, Option<&Polled>),
+) -> Result<Right, Refusal> {
+    let (tenant, name, known) = who;
+    let Some(peer) = peer.filter(|peer| peer.certificate.is_some()) else { return Err(Refusal::Unauthenticated) };
+    match known {
+        Some(polled) => match peer.shows(app, tenant, name, polled).await {
+            Shown::Device => Ok(Right::Device),
+            Shown::Over | Shown::Copied | Shown::Nothing => Err(Refusal::Unauthenticated),
+        },
+        None if peer.foreign(app).is_some_and(|(project, named)| project == tenant.id && named == name) => {
+            Ok(Right::Project)
+        }
+        None => Err(Refusal::Unauthenticated),
+    }
+}
+
 /// The proxy checked the certificate and tells its subject and issuers.
 fn has_certificate(headers: &HeaderMap, tenant: &Tenant, name: &str) -> bool {
     let same_name = headers.get("x-controller-id").is_some_and(|value| value.as_bytes() == name.as_bytes());
@@ -175,11 +196,12 @@ fn is_root(parts: &Parts) -> bool {
 }
 
 /// Links are built from the request: a fixed external address breaks devices behind a proxy.
-fn address(parts: &Parts, trusted: bool) -> Result<Address, Refusal> {
+fn address(parts: &Parts, (trusted, is_tls): (bool, bool)) -> Result<Address, Refusal> {
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let forwarded =
         |name: &str| header(name).filter(|_| trusted).and_then(|list| list.split(',').next()).map(str::trim);
-    let scheme = forwarded("x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or("http");
+    let own = if is_tls { "https" } else { "http" };
+    let scheme = forwarded("x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or(own);
     let host =
         forwarded("x-forwarded-host").or_else(|| header("host")).or_else(|| parts.uri.authority().map(|a| a.as_str()));
     let host = host.filter(|host| !host.is_empty()).ok_or_else(|| Refusal::Bad("the Host header is missing".into()))?;

@@ -13,6 +13,7 @@ mod create;
 mod devices;
 mod etag;
 mod events;
+mod identity;
 mod join_tokens;
 mod metadata;
 mod page;

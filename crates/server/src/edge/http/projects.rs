@@ -6,8 +6,10 @@ use axum::Json as JsonBody;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use muster_domain::enrollment;
 use muster_domain::project::{self, Settings};
 use muster_store::StoreError;
+use muster_wire::identity::{EnrollmentRule, EnrollmentVerdict, Shows};
 use muster_wire::project::{GatewayToken, Project, ProjectPatch, Registration};
 
 use super::auth::Operator;
@@ -67,6 +69,24 @@ fn apply(settings: Settings, patch: ProjectPatch) -> Settings {
         poll_interval_s: patch.poll_interval_s.unwrap_or(settings.poll_interval_s),
         poll_overrides: overrides.unwrap_or(settings.poll_overrides),
         sessions: patch.sessions.unwrap_or(settings.sessions),
+        enrollment: patch.enrollment.map_or(settings.enrollment, |rules| rules.into_iter().map(rule).collect()),
+    }
+}
+
+fn rule(rule: EnrollmentRule) -> enrollment::Rule {
+    enrollment::Rule {
+        shows: match rule.shows {
+            Shows::Token => enrollment::Shows::Token,
+            Shows::Claim => enrollment::Shows::Claim,
+            Shows::Authority => enrollment::Shows::Authority,
+            Shows::Nothing => enrollment::Shows::Nothing,
+        },
+        select: rule.select,
+        then: match rule.then {
+            EnrollmentVerdict::Accept => enrollment::Verdict::Accept,
+            EnrollmentVerdict::Wait => enrollment::Verdict::Wait,
+            EnrollmentVerdict::Refuse => enrollment::Verdict::Refuse,
+        },
     }
 }
 

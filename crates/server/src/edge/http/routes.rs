@@ -16,8 +16,8 @@ use utoipa_axum::routes as documented;
 
 use super::problem::Refusal;
 use super::{
-    accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, join_tokens, metadata,
-    projects, releases, remote_sessions, rollouts, session, tokens, uploads,
+    accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, identity, join_tokens,
+    metadata, projects, releases, remote_sessions, rollouts, session, tokens, uploads,
 };
 use crate::App;
 
@@ -40,7 +40,19 @@ impl utoipa::Modify for Bearer {
 }
 
 fn api() -> OpenApiRouter<Arc<App>> {
-    let routes = OpenApiRouter::new()
+    let routes = people()
+        .merge(devices_and_identity())
+        .merge(releases())
+        .merge(rollouts())
+        .merge(twins())
+        .merge(records())
+        .merge(signed());
+    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes)
+}
+
+/// Who operates, and with what right?
+fn people() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
         .routes(documented!(session::login))
         .routes(documented!(session::logout))
         .routes(documented!(session::whoami))
@@ -51,6 +63,11 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(accounts::delete))
         .routes(documented!(tokens::list, tokens::post))
         .routes(documented!(tokens::delete))
+}
+
+/// Devices, and how they come in.
+fn devices_and_identity() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
         .routes(documented!(join_tokens::list, join_tokens::post))
         .routes(documented!(join_tokens::delete))
         .routes(documented!(devices::list, devices::post))
@@ -58,14 +75,25 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(devices::accept_many))
         .routes(documented!(devices::reject_many))
         .routes(documented!(devices::get, devices::patch, devices::delete))
+        .routes(documented!(identity::list_claims, identity::post_claims))
+        .routes(documented!(identity::delete_claim))
+        .routes(documented!(identity::list_authorities, identity::post_authority))
+        .routes(documented!(identity::delete_authority))
+        .routes(documented!(identity::get))
+        .routes(documented!(identity::rotate))
+        .routes(documented!(identity::revoke))
         .routes(documented!(devices::accept))
         .routes(documented!(devices::reject))
         .routes(documented!(devices::token))
         .routes(documented!(devices::request_attributes))
         .routes(documented!(devices::put_auto_confirm, devices::delete_auto_confirm))
         .routes(documented!(devices::why))
-        .routes(documented!(devices::timeline));
-    let routes = routes
+        .routes(documented!(devices::timeline))
+}
+
+/// What devices can run.
+fn releases() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
         .routes(documented!(uploads::post))
         .routes(documented!(uploads::get, uploads::patch, uploads::delete))
         .routes(documented!(artifacts::list))
@@ -77,6 +105,11 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(releases::yank))
         .routes(documented!(channels::list))
         .routes(documented!(channels::get, channels::put, channels::delete))
+}
+
+/// How it gets to them.
+fn rollouts() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
         .routes(documented!(rollouts::list, rollouts::post))
         .routes(documented!(rollouts::get, rollouts::delete))
         .routes(documented!(rollouts::start))
@@ -87,17 +120,17 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(rollouts::abort))
         .routes(documented!(rollouts::roll_back))
         .routes(documented!(rollouts::next_wave))
-        .routes(documented!(rollouts::retry));
-    let routes = routes
+        .routes(documented!(rollouts::retry))
         .routes(documented!(actions::list))
         .routes(documented!(actions::get))
         .routes(documented!(actions::reports))
         .routes(documented!(actions::cancel))
         .routes(documented!(actions::force))
-        .routes(documented!(audit::list))
-        .routes(documented!(audit::verify))
-        .routes(documented!(events::stream));
-    let routes = routes
+}
+
+/// What else devices shall have and do.
+fn twins() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
         .routes(documented!(configurations::list))
         .routes(documented!(configurations::get, configurations::put, configurations::delete))
         .routes(documented!(configurations::preview))
@@ -107,8 +140,15 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(commands::get))
         .routes(documented!(remote_sessions::list))
         .routes(documented!(remote_sessions::get))
-        .routes(documented!(remote_sessions::recording));
-    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes.merge(signed()))
+        .routes(documented!(remote_sessions::recording))
+}
+
+/// What happened.
+fn records() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(documented!(audit::list))
+        .routes(documented!(audit::verify))
+        .routes(documented!(events::stream))
 }
 
 /// Signed metadata.

@@ -2,6 +2,7 @@
 
 use muster_domain::action::{self, Action};
 use muster_domain::device::{AutoConfirm, Device};
+use muster_domain::enrollment;
 use muster_domain::project::Registration;
 use muster_domain::release::{Release, ReleaseState};
 use muster_domain::{ActionState, DeviceState, Permission};
@@ -11,7 +12,8 @@ use muster_store::projects::Project;
 use muster_store::routes::{Outcome, Route};
 use muster_store::timeline::Entry;
 use muster_store::{StoreError, View, accounts, channels};
-use muster_vocab::ProjectId;
+use muster_trust::authority::short_fingerprint;
+use muster_vocab::{ProjectId, Sha256};
 use muster_wire as wire;
 use muster_wire::artifact::{ArtifactRoute, RouteState};
 
@@ -87,18 +89,47 @@ pub(super) fn project(project: Project) -> wire::project::Project {
             .map(|over| wire::project::PollOverride { select: over.select, interval_s: over.interval_s })
             .collect(),
         sessions: settings.sessions,
+        enrollment: settings.enrollment.into_iter().map(rule).collect(),
         revision: project.revision,
+    }
+}
+
+fn rule(rule: enrollment::Rule) -> wire::identity::EnrollmentRule {
+    wire::identity::EnrollmentRule {
+        shows: match rule.shows {
+            enrollment::Shows::Token => wire::identity::Shows::Token,
+            enrollment::Shows::Claim => wire::identity::Shows::Claim,
+            enrollment::Shows::Authority => wire::identity::Shows::Authority,
+            enrollment::Shows::Nothing => wire::identity::Shows::Nothing,
+        },
+        select: rule.select,
+        then: match rule.then {
+            enrollment::Verdict::Accept => wire::identity::EnrollmentVerdict::Accept,
+            enrollment::Verdict::Wait => wire::identity::EnrollmentVerdict::Wait,
+            enrollment::Verdict::Refuse => wire::identity::EnrollmentVerdict::Refuse,
+        },
     }
 }
 
 /// `tenant` knows when the device was seen better than the store does.
 pub(super) fn device(view: &View<'_>, tenant: &Tenant, device: Device) -> Result<wire::device::Device, StoreError> {
     let release = device.installed.map(|installed| view.release_label(tenant.id, installed.release)).transpose()?;
+    let certificate =
+        view.device_keys(tenant.id, device.id)?.map(|(keys, not_after)| wire::identity::DeviceCertificate {
+            fingerprint: short_fingerprint(&keys.key),
+            key: Sha256(keys.key),
+            not_after,
+            renewing: keys.next.is_some(),
+        });
+    let hold = view.device_hold(tenant.id, device.id)?;
     Ok(wire::device::Device {
+        certificate,
+        hold: hold.map(|hold| wire::identity::Hold { reason: hold.reason, since: hold.since }),
         state: match device.state {
             DeviceState::Pending => wire::device::DeviceState::Pending,
             DeviceState::Accepted => wire::device::DeviceState::Accepted,
             DeviceState::Rejected => wire::device::DeviceState::Rejected,
+            DeviceState::Quarantined => wire::device::DeviceState::Quarantined,
         },
         release,
         last_seen: tenant.last_seen(&device.name).max(device.last_seen),

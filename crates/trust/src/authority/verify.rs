@@ -1,0 +1,157 @@
+//! Who calls, by its certificate?
+//!
+//! The handshake has shown that the caller has the key (TLS 1.3 CertificateVerify); here is decided whether somebody
+//! who is believed has signed for it.
+
+use muster_vocab::Timestamp;
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use sha2::{Digest, Sha256};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+use super::DeviceName;
+
+/// Certificates that a caller may show: leaf, issuing authorities, root.
+const CHAIN_MAX: usize = 6;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadChain {
+    #[error("the certificate can't be read")]
+    Unreadable,
+    #[error("the certificate is signed by nobody that this server believes: {0}")]
+    Unknown(String),
+    #[error("the certificate names no device of this server")]
+    Nameless,
+}
+
+/// Somebody whose signature is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Anchor {
+    /// Muster's own issuing authority with this number.
+    Own(i64),
+    /// An authority that a project has registered.
+    Foreign { project: i64, authority: i64 },
+}
+
+/// All that are believed. Made anew when one comes or goes.
+#[derive(Debug, Default)]
+pub struct Anchors {
+    anchors: Vec<TrustAnchor<'static>>,
+    whose: Vec<Anchor>,
+}
+
+/// What a certificate says, whoever signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// SHA-256 of its public key.
+    pub key: [u8; 32],
+    pub common_name: Option<String>,
+    /// SHA-256 of all of it.
+    pub digest: [u8; 32],
+}
+
+/// A certificate that somebody who is believed has signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    pub by: Anchor,
+    /// Of certificates by the own authority only: nobody else names our devices.
+    pub device: Option<DeviceName>,
+    pub common_name: Option<String>,
+    pub not_after: Timestamp,
+    /// It has run out: it is good for being renewed, and for nothing else.
+    pub is_over: bool,
+}
+
+impl Anchors {
+    /// `certificates`: DER. What can't be read is left out and counted.
+    pub fn new(certificates: impl IntoIterator<Item = (Anchor, Vec<u8>)>) -> (Self, usize) {
+        let (mut made, mut bad) = (Self::default(), 0);
+        for (whose, der) in certificates {
+            let der = CertificateDer::from(der);
+            match anchor_from_trusted_cert(&der) {
+                Ok(anchor) => {
+                    made.anchors.push(anchor.to_owned());
+                    made.whose.push(whose);
+                }
+                Err(_) => bad += 1,
+            }
+        }
+        (made, bad)
+    }
+
+    /// `chain`: the caller's certificate first, DER, as the handshake brought it.
+    pub fn verify(&self, chain: &[Vec<u8>], now: Timestamp) -> Result<Proven, BadChain> {
+        let (leaf, others) = chain.split_first().ok_or(BadChain::Unreadable)?;
+        if others.len() >= CHAIN_MAX {
+            return Err(BadChain::Unknown("the chain is too long".into()));
+        }
+        let said = parse(leaf)?;
+        let at = |now: Timestamp| self.anchor_of(leaf, others, now);
+        let (by, is_over) = match at(now) {
+            Ok(by) => (by, false),
+            Err(webpki::Error::CertExpired { .. }) if now > said.not_after => {
+                (at(said.not_after).map_err(unknown)?, true)
+            }
+            Err(other) => return Err(unknown(other)),
+        };
+        let device = match &by {
+            Anchor::Own(_) => Some(said.device.ok_or(BadChain::Nameless)?),
+            Anchor::Foreign { .. } => None,
+        };
+        Ok(Proven { by, device, common_name: said.common_name, not_after: said.not_after, is_over })
+    }
+
+    fn anchor_of(&self, leaf: &[u8], others: &[Vec<u8>], now: Timestamp) -> Result<Anchor, webpki::Error> {
+        let leaf = CertificateDer::from(leaf);
+        let others: Vec<CertificateDer<'_>> = others.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let leaf = EndEntityCert::try_from(&leaf)?;
+        let seconds = u64::try_from(now.0.div_euclid(1000)).unwrap_or(0);
+        let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+        let usage = KeyUsage::client_auth();
+        let path =
+            leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &self.anchors, &others, time, usage, None, None)?;
+        let found = self.anchors.iter().position(|anchor| anchor == path.anchor());
+        found.map(|at| self.whose[at].clone()).ok_or(webpki::Error::UnknownIssuer)
+    }
+}
+
+impl Leaf {
+    pub fn read(der: &[u8]) -> Result<Self, BadChain> {
+        let said = parse(der)?;
+        Ok(Self { key: said.key, common_name: said.common_name, digest: Sha256::digest(der).into() })
+    }
+}
+
+/// Is it a certificate that may sign others?
+#[must_use]
+pub fn is_authority(der: &[u8]) -> bool {
+    x509_parser::certificate::X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.is_ca())
+}
+
+struct Said {
+    key: [u8; 32],
+    common_name: Option<String>,
+    device: Option<DeviceName>,
+    not_after: Timestamp,
+}
+
+fn parse(der: &[u8]) -> Result<Said, BadChain> {
+    let (_, certificate) =
+        x509_parser::certificate::X509Certificate::from_der(der).map_err(|_| BadChain::Unreadable)?;
+    let key = Sha256::digest(certificate.public_key().raw).into();
+    let common_name = certificate.subject().iter_common_name().next();
+    let common_name = common_name.and_then(|name| name.as_str().ok()).map(str::to_owned);
+    let names = certificate.subject_alternative_name().map_err(|_| BadChain::Unreadable)?;
+    let mut uris = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+        GeneralName::URI(uri) => DeviceName::from_uri(uri),
+        _ => None,
+    });
+    let device = uris.next();
+    let not_after = Timestamp(certificate.validity().not_after.timestamp().saturating_mul(1000));
+    Ok(Said { key, common_name, device, not_after })
+}
+
+fn unknown(bad: webpki::Error) -> BadChain {
+    BadChain::Unknown(bad.to_string())
+}

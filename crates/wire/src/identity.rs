@@ -1,0 +1,131 @@
+//! Who devices are: enrolment, certificates, keys told in advance, authorities.
+
+use std::collections::BTreeMap;
+
+use muster_vocab::{Sha256, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What a new device shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Shows {
+    /// A join token.
+    Token,
+    /// A key that was told in advance.
+    Claim,
+    /// A certificate of an authority that the project has registered.
+    Authority,
+    /// Nothing but its own key.
+    Nothing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EnrollmentVerdict {
+    Accept,
+    /// It waits in the list `state == pending`.
+    Wait,
+    Refuse,
+}
+
+/// One line of the enrolment policy: the first that fits decides. Without one that does, proof lets in and nothing
+/// is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnrollmentRule {
+    pub shows: Shows,
+    /// Devices by the name, labels and attributes that they come with. Empty: all.
+    #[serde(default)]
+    pub select: String,
+    pub then: EnrollmentVerdict,
+}
+
+/// A device's certificate, as far as the server keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeviceCertificate {
+    /// The first ten bytes of the key's digest: compare them with what the device shows.
+    pub fingerprint: String,
+    #[schema(value_type = String)]
+    pub key: Sha256,
+    #[schema(value_type = String, format = DateTime)]
+    pub not_after: Timestamp,
+    /// The device has asked for the next one and not used it yet.
+    pub renewing: bool,
+}
+
+/// Why a device is kept out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Hold {
+    pub reason: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+}
+
+/// Keys of devices that will come: a factory's manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimsCreate {
+    pub claims: Vec<ClaimCreate>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimCreate {
+    /// The name that the device will have: its serial number.
+    pub name: String,
+    /// SHA-256 of its public key (SubjectPublicKeyInfo, DER).
+    #[schema(value_type = String)]
+    pub key: Sha256,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClaimsCreated {
+    pub created: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Claim {
+    pub name: String,
+    #[schema(value_type = String)]
+    pub key: Sha256,
+    pub labels: BTreeMap<String, String>,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    pub created_by: String,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_at: Option<Timestamp>,
+}
+
+/// An authority of somebody else whose devices the project believes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorityCreate {
+    pub name: String,
+    /// PEM.
+    pub certificate: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Authority {
+    pub name: String,
+    pub certificate: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    pub created_by: String,
+}
+
+/// The server's own authority: what devices pin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServerIdentity {
+    /// PEM.
+    pub root: String,
+    /// SHA-256 of the root's certificate, for `muster-agent join --pin`.
+    #[schema(value_type = String)]
+    pub pin: Sha256,
+    /// Names of the authorities that sign for devices now, newest last.
+    pub issuing: Vec<String>,
+}
