@@ -3,14 +3,12 @@
 //! Attackers have what their name says: the repository, the keys on the server, one stolen offline key. What they make
 //! is signed for real with the keys they have. `cargo xtask security` reports how many were tried and let through.
 
-mod flips;
+pub mod flips;
 mod keys;
 mod repository;
 #[cfg(test)]
 mod tests;
 pub mod world;
-
-pub use flips::{BitFlips, bit_flips};
 
 /// An attack, by the name of what is attempted.
 #[derive(Debug, Clone, Copy)]

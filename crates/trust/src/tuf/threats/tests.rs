@@ -17,7 +17,7 @@ fn no_threat_is_let_through() {
 
 #[test]
 fn no_bit_of_any_document_changes_without_notice() {
-    let flips = bit_flips();
+    let flips = flips::bit_flips();
     assert_eq!(flips.accepted, 0);
     assert!(flips.tried > 30_000, "{} bits were flipped", flips.tried);
 }
