@@ -9,5 +9,6 @@ mod paging;
 mod problems;
 mod rollouts;
 mod selectors;
+mod tenancy;
 mod times;
 mod uploads;

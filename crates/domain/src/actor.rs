@@ -3,6 +3,8 @@
 use muster_vocab::{AccountId, ProjectId};
 use serde::{Deserialize, Serialize};
 
+use crate::access::Rights;
+
 /// What may be granted to an account or token. `Admin` includes all others; each write includes `Read`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -18,14 +20,28 @@ pub enum Permission {
     Admin,
 }
 
+impl Permission {
+    pub const ALL: [Self; 9] = [
+        Self::Read,
+        Self::DevicesWrite,
+        Self::ArtifactsWrite,
+        Self::ReleasesWrite,
+        Self::RolloutsWrite,
+        Self::RolloutsApprove,
+        Self::CommandsWrite,
+        Self::SessionsWrite,
+        Self::Admin,
+    ];
+}
+
 /// Who acts, inside which project.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Actor {
     Account {
         id: AccountId,
         name: String,
         project: ProjectId,
-        permissions: Vec<Permission>,
+        rights: Rights,
     },
     Device {
         name: String,
@@ -49,13 +65,19 @@ impl Actor {
         }
     }
 
-    /// The one authorisation function: every flow that a person or token can call begins with it.
+    /// What a person or service may; devices and Muster itself are not bound by roles.
+    #[must_use]
+    pub fn rights(&self) -> Option<&Rights> {
+        match self {
+            Self::Account { rights, .. } => Some(rights),
+            Self::Device { .. } | Self::Muster { .. } => None,
+        }
+    }
+
+    /// Over the whole project. The one authorisation function: every flow that a person or token can call begins with it.
     pub fn may(&self, permission: Permission) -> Result<(), NotAllowed> {
         let allowed = match self {
-            Self::Account { permissions, .. } => {
-                permissions.iter().any(|had| *had == permission || *had == Permission::Admin)
-                    || (permission == Permission::Read && !permissions.is_empty())
-            }
+            Self::Account { rights, .. } => rights.may(permission),
             Self::Device { .. } => false,
             Self::Muster { .. } => true,
         };
@@ -83,7 +105,7 @@ mod tests {
             id: AccountId(1),
             name: "ann".into(),
             project: ProjectId(1),
-            permissions: permissions.to_vec(),
+            rights: Rights::over_project(permissions.to_vec()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What does the server decide? Values in, values and effects out: no IO, no clock, no chance, no async.
 
+pub mod access;
 pub mod action;
 pub mod actor;
 pub mod command;

@@ -29,6 +29,7 @@ use command::kind::{self, DeleteArgs, DescribeArgs, GetArgs};
 use command::order::{self, OrderCommand};
 use command::release::{self, ChannelCommand, ReleaseCommand};
 use command::remote::{self, SessionCommand};
+use command::role::{self, RoleCommand};
 use command::rollout::{self, RolloutCommand};
 use command::session::{self, ContextCommand, LoginArgs};
 use command::watch::{self, WatchArgs};
@@ -142,6 +143,9 @@ enum Command {
     /// People and services.
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Who may do what, over what.
+    #[command(subcommand)]
+    Role(RoleCommand),
     /// The project's settings.
     #[command(subcommand)]
     Project(ProjectCommand),
@@ -189,6 +193,7 @@ fn main() -> ExitCode {
         Command::Identity(command) => here().and_then(|here| identity::identity(&here, command)),
         Command::Claim(command) => here().and_then(|here| identity::claim(&here, command)),
         Command::Authority(command) => here().and_then(|here| identity::authority(&here, command)),
+        Command::Role(command) => here().and_then(|here| role::run(&here, command)),
         Command::JoinToken(command) => here().and_then(|here| join_token::run(&here, command)),
         Command::Account(command) => here().and_then(|here| access::account(&here, command)),
         Command::Project(command) => here().and_then(|here| access::project(&here, command)),

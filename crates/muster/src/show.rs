@@ -12,7 +12,9 @@ use muster_wire::device::{Device, TimelineEntry};
 use muster_wire::event::Event;
 use muster_wire::identity::{Authority, Claim};
 use muster_wire::join_token::JoinToken;
+use muster_wire::project::Project;
 use muster_wire::release::Release;
+use muster_wire::role::{Role, RoleBinding};
 use muster_wire::rollout::Rollout;
 use muster_wire::token::Token;
 use serde::Serialize;
@@ -280,6 +282,51 @@ impl Row for Authority {
 
     fn cells(&self) -> Vec<String> {
         vec![self.name.clone(), time(self.created_at), self.created_by.clone()]
+    }
+}
+
+impl Row for Role {
+    const HEADERS: &'static [&'static str] = &["NAME", "SCOPES", "BUILTIN"];
+    const EMPTY: &'static str = "No roles.";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone(), join(&self.scopes), if self.builtin { "yes" } else { "no" }.to_owned()]
+    }
+}
+
+impl Row for RoleBinding {
+    const HEADERS: &'static [&'static str] = &["ID", "ACCOUNT", "ROLE", "OVER"];
+    const WIDE: &'static [&'static str] = &["CREATED", "BY"];
+    const EMPTY: &'static str = "Nobody has a role beside his scopes. Give one: muster role bind ACCOUNT ROLE";
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let over = if self.select.is_empty() { "the project".to_owned() } else { self.select.clone() };
+        vec![self.id.clone(), self.account.clone(), self.role.clone(), over]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        vec![time(self.created_at), self.created_by.clone()]
+    }
+}
+
+impl Row for Project {
+    const HEADERS: &'static [&'static str] = &["NAME", "REGISTRATION", "POLL"];
+    const EMPTY: &'static str = "No projects.";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone(), word(&self.registration), format!("{} s", self.poll_interval_s)]
     }
 }
 

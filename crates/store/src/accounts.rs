@@ -32,6 +32,8 @@ pub struct Token {
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub last_used_at: Option<Timestamp>,
+    /// Somebody has shown his password for it.
+    pub is_login: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -41,12 +43,13 @@ pub struct NewToken {
     pub digest: [u8; 32],
     pub permissions: Vec<Permission>,
     pub expires_at: Timestamp,
+    pub is_login: bool,
 }
 
 const ACCOUNT: &str = "SELECT id, project_id, name, password, permissions, created_at FROM account";
 const TOKEN: &str =
     "SELECT t.id, t.project_id, t.account_id, a.name, t.name, t.permissions, t.created_at, t.expires_at,
-     t.last_used_at FROM token t JOIN account a ON a.id = t.account_id";
+     t.last_used_at, t.is_login FROM token t JOIN account a ON a.id = t.account_id";
 
 impl View<'_> {
     pub fn account(&self, project: ProjectId, name: &str) -> Result<Account, StoreError> {
@@ -155,9 +158,18 @@ impl Tx<'_> {
         let permissions = serde_json::to_string(&new.permissions).doing("permissions")?;
         self.conn
             .execute(
-                "INSERT INTO token (project_id, account_id, name, digest, permissions, created_at, expires_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                (project.0, new.account.0, &new.name, new.digest, permissions, now.0, new.expires_at.0),
+                "INSERT INTO token (project_id, account_id, name, digest, permissions, created_at, expires_at, is_login)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                (
+                    project.0,
+                    new.account.0,
+                    &new.name,
+                    new.digest,
+                    permissions,
+                    now.0,
+                    new.expires_at.0,
+                    new.is_login,
+                ),
             )
             .doing("a token")?;
         Ok(TokenId(self.conn.last_insert_rowid()))
@@ -214,5 +226,6 @@ fn read_token(row: &Row<'_>) -> Result<Token, StoreError> {
         created_at: Timestamp(row.get(6).doing(what)?),
         expires_at: Timestamp(row.get(7).doing(what)?),
         last_used_at: row.get::<_, Option<i64>>(8).doing(what)?.map(Timestamp),
+        is_login: row.get(9).doing(what)?,
     })
 }

@@ -23,6 +23,7 @@ pub mod page;
 pub mod projects;
 pub mod queue;
 pub mod releases;
+pub mod roles;
 pub mod rollouts;
 pub mod routes;
 #[cfg(test)]

@@ -132,6 +132,12 @@ pub const PENDING_DEVICES_MAX: u32 = 10_000;
 pub const CLAIMS_PER_REQUEST_MAX: usize = 5_000;
 /// Foreign authorities of one project.
 pub const AUTHORITIES_PER_PROJECT_MAX: usize = 20;
+/// Projects of one server: each is in memory, and workers go round all of them.
+pub const PROJECTS_MAX: usize = 1000;
+/// Roles of a project's own: more is a role per person.
+pub const ROLES_PER_PROJECT_MAX: usize = 100;
+/// Each is looked at on every request of the account.
+pub const ROLES_PER_ACCOUNT_MAX: usize = 32;
 /// Rules of one project's enrolment policy.
 pub const ENROLLMENT_RULES_MAX: usize = 32;
 

@@ -107,6 +107,17 @@ impl Selector {
         }
     }
 
+    /// What this and one of the others select.
+    #[must_use]
+    pub fn and_any_of(&self, others: &[Self]) -> Self {
+        let any = match others {
+            [one] => one.expr.clone(),
+            many => Expr::Or(many.iter().map(|other| other.expr.clone()).collect()),
+        };
+        let expr = Expr::And(vec![self.expr.clone(), any]);
+        Self { text: expr.to_string(), expr }
+    }
+
     #[must_use]
     pub fn expr(&self) -> &Expr {
         &self.expr

@@ -19,6 +19,8 @@ pub struct Account {
 #[serde(deny_unknown_fields)]
 pub struct AccountCreate {
     pub name: String,
+    /// Over the whole project; none if its roles say all that it may.
+    #[serde(default)]
     pub scopes: Vec<Scope>,
     /// At least 12 characters. Without one the account is a service account that only has tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -20,6 +20,7 @@ pub mod page;
 pub mod problem;
 pub mod project;
 pub mod release;
+pub mod role;
 pub mod rollout;
 pub mod token;
 

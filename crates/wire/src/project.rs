@@ -37,6 +37,23 @@ pub struct Project {
     pub revision: u64,
 }
 
+/// A new project on the same server, with its first account, which may do everything in it and nothing outside.
+#[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectCreate {
+    pub name: String,
+    /// The account's name.
+    pub account: String,
+    /// At least 12 characters.
+    pub password: String,
+}
+
+impl std::fmt::Debug for ProjectCreate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProjectCreate").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 /// The first override whose selector matches sets the interval.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use muster_wire::account::{Account, AccountCreate};
 use muster_wire::audit::AuditVerdict;
-use muster_wire::project::{GatewayToken, Project, ProjectPatch};
+use muster_wire::project::{GatewayToken, Project, ProjectCreate, ProjectPatch};
 use muster_wire::token::{Scope, TokenCreate, TokenCreated};
 use serde_json::json;
 
@@ -38,7 +38,8 @@ pub enum AccountCommand {
     /// Add a person (with a password) or a service (without).
     Create {
         name: String,
-        #[arg(long, required = true, value_parser = scope)]
+        /// Over the whole project; none if `muster role bind` says all that it may.
+        #[arg(long, value_parser = scope)]
         scope: Vec<Scope>,
         /// Give it a password, read from standard input.
         #[arg(long)]
@@ -50,13 +51,26 @@ pub enum AccountCommand {
 pub enum ProjectCommand {
     /// The project's settings.
     Show,
+    /// All projects of the server. For admins of its first one.
+    List,
+    /// Make a project with its first account. For admins of the server's first one.
+    #[command(after_help = "Examples:
+  muster project create plant-3 --account ann < password-file")]
+    Create {
+        name: String,
+        /// Its first account, which may do everything in it; its password is asked for, or read from standard input.
+        #[arg(long, default_value = "admin")]
+        account: String,
+        #[arg(long)]
+        password_stdin: bool,
+    },
     /// Change settings.
     #[command(after_help = "Examples:
   muster project set registration=accept poll_interval_s=60
   muster project set 'poll_overrides=[{\"select\":\"label.ring == lab\",\"interval_s\":10}]'
 
 Keys: registration (accept, wait, refuse), target_token, certificate_authorities, confirmation, poll_interval_s,
-poll_overrides, sessions. Lists are JSON.")]
+poll_overrides, sessions, enrollment. Lists are JSON.")]
     Set {
         #[arg(required = true, value_name = "KEY=VALUE")]
         settings: Vec<String>,
@@ -77,7 +91,7 @@ pub enum AuditCommand {
     Verify,
 }
 
-fn scope(text: &str) -> Result<Scope, String> {
+pub fn scope(text: &str) -> Result<Scope, String> {
     serde_json::from_value(json!(text)).map_err(|_| {
         "a scope is read, devices:write, artifacts:write, releases:write, rollouts:write, rollouts:approve, \
          commands:write, sessions:write or admin"
@@ -107,6 +121,17 @@ pub fn project(here: &Here, command: ProjectCommand) -> Outcome<()> {
     let format = if here.format == Format::Table { Format::Yaml } else { here.format };
     match command {
         ProjectCommand::Show => output::document(format, &here.client.get::<Project>("/project")?),
+        ProjectCommand::List => {
+            output::rows(here.format, &here.client.get::<muster_wire::Page<Project>>("/projects")?.items)
+        }
+        ProjectCommand::Create { name, account, password_stdin } => {
+            let password = password(password_stdin, &format!("Password of {account}: "))?;
+            let new = ProjectCreate { name, account, password };
+            let made: Project = here.client.post("/projects", &new)?;
+            let server = &here.context.server;
+            eprintln!("Made. Log in to it: muster login {server} --account {} --project {}", new.account, made.name);
+            Ok(())
+        }
         ProjectCommand::Set { settings } => {
             let patch = patch(&settings)?;
             output::document(format, &here.client.patch::<Project>("/project", &patch)?)

@@ -12,6 +12,7 @@ pub mod kind;
 pub mod order;
 pub mod release;
 pub mod remote;
+pub mod role;
 pub mod rollout;
 pub mod session;
 pub mod sign;

@@ -20,9 +20,6 @@ pub struct NewAccount {
 pub fn create(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, new: NewAccount) -> Result<Account, FlowError> {
     actor.may(Permission::Admin)?;
     Name::parse(&new.name).map_err(|source| FlowError::Name { field: "name", source })?;
-    if new.permissions.is_empty() {
-        return Err(FlowError::invalid("scopes", "give the account at least one scope, such as read"));
-    }
     let account = Account {
         id: AccountId(0),
         project: actor.project(),
@@ -32,6 +29,9 @@ pub fn create(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, new: NewAccount) -
         created_at: now,
     };
     let id = tx.insert_account(&account)?;
+    if let Actor::Account { id: maker, project, .. } = actor {
+        tx.save_account_maker(*project, id, *maker)?;
+    }
     let detail = json!({ "permissions": account.permissions, "has_password": account.password.is_some() });
     audit::record(tx, now, actor, ("account.create", format!("account:{}", account.name)), &detail)?;
     Ok(Account { id, ..account })

@@ -15,10 +15,10 @@ use muster_vocab::{DeviceId, ProjectId, Timestamp, limit};
 use serde_json::json;
 
 use super::actions::{advance, give_turn, history};
-use super::audit;
 use super::error::FlowError;
 use super::rollouts::device_selector;
 use super::twin;
+use super::{access, audit};
 
 /// May a device be called so? Devices in the field choose their names, so only what no path or log survives is refused.
 pub fn check_name(name: &str) -> Result<(), FlowError> {
@@ -103,8 +103,7 @@ pub fn decide(
     name: &str,
     state: DeviceState,
 ) -> Result<Device, FlowError> {
-    actor.may(Permission::DevicesWrite)?;
-    let device = tx.device(actor.project(), name)?;
+    let device = access::device(tx, now, actor, Permission::DevicesWrite, name)?;
     if device.state == state {
         return Ok(device);
     }
@@ -130,9 +129,8 @@ pub fn decide_some(
     of: (&str, DeviceId),
     state: DeviceState,
 ) -> Result<(u64, Option<DeviceId>), FlowError> {
-    actor.may(Permission::DevicesWrite)?;
     let (select, after) = of;
-    let select = device_selector("select", select)?;
+    let select = access::within(actor, Permission::DevicesWrite, &device_selector("select", select)?)?;
     let page = (after, limit::WORK_BATCH_ACTIONS);
     let waiting = tx.devices_in_state(actor.project(), (DeviceState::Pending, &select), page, now)?;
     for (_, name) in &waiting {
@@ -149,9 +147,8 @@ pub fn patch(
     of: (&str, Option<u64>),
     labels: &BTreeMap<String, Option<String>>,
 ) -> Result<Device, FlowError> {
-    actor.may(Permission::DevicesWrite)?;
     let (name, revision) = of;
-    let device = tx.device(actor.project(), name)?;
+    let device = access::device(tx, now, actor, Permission::DevicesWrite, name)?;
     check_revision(revision, device.revision)?;
     let labels_after = patch_labels(&device.labels, labels)?;
     if labels_after == device.labels {
@@ -167,8 +164,7 @@ pub fn patch(
 
 /// A new token for the device; the old one stops working.
 pub fn new_token(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, name: &str) -> Result<String, FlowError> {
-    actor.may(Permission::DevicesWrite)?;
-    let device = tx.device(actor.project(), name)?;
+    let device = access::device(tx, now, actor, Permission::DevicesWrite, name)?;
     let token = secret::generate("")?;
     tx.save_device_token(actor.project(), device.id, secret::digest(&token))?;
     audit::record(tx, now, actor, ("device.token", target(name)), &json!({}))?;
@@ -176,8 +172,7 @@ pub fn new_token(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, name: &str) -> 
 }
 
 pub fn request_attributes(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, name: &str) -> Result<(), FlowError> {
-    actor.may(Permission::DevicesWrite)?;
-    let device = tx.device(actor.project(), name)?;
+    let device = access::device(tx, now, actor, Permission::DevicesWrite, name)?;
     tx.save_attributes_requested(actor.project(), device.id, true)?;
     audit::record(tx, now, actor, ("device.request-attributes", target(name)), &json!({}))
 }
@@ -228,11 +223,11 @@ pub fn set_auto_confirm(
     name: &str,
     consent: Option<AutoConfirm>,
 ) -> Result<(), FlowError> {
-    if !matches!(actor, Actor::Device { .. }) {
-        actor.may(Permission::DevicesWrite)?;
-    }
     let project = actor.project();
-    let device = tx.device(project, name)?;
+    let device = match actor {
+        Actor::Device { .. } => tx.device(project, name)?,
+        Actor::Account { .. } | Actor::Muster { .. } => access::device(tx, now, actor, Permission::DevicesWrite, name)?,
+    };
     if consent.is_some() && device.auto_confirm.is_some() {
         return Err(FlowError::Conflict(format!("auto-confirm is already active on {name}")));
     }
@@ -253,9 +248,8 @@ pub fn set_auto_confirm(
 
 /// Its open actions end; its name is free again; the history of its rollouts stays.
 pub fn delete(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, of: (&str, Option<u64>)) -> Result<(), FlowError> {
-    actor.may(Permission::DevicesWrite)?;
     let (name, revision) = of;
-    let device = tx.device(actor.project(), name)?;
+    let device = access::device(tx, now, actor, Permission::DevicesWrite, name)?;
     check_revision(revision, device.revision)?;
     end_actions(tx, now, actor.project(), device.id)?;
     twin::end_all(tx, now, actor.project(), device.id)?;

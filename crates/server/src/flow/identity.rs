@@ -13,9 +13,9 @@ use muster_trust::authority::short_fingerprint;
 use muster_vocab::{DeviceId, Name, ProjectId, Timestamp, limit};
 use serde_json::json;
 
-use super::audit;
 use super::devices::{check_name, end_actions, state_name};
 use super::error::FlowError;
+use super::{access, audit};
 
 /// A certificate for a new key was asked for by the device itself. It counts from its first use on.
 pub fn renew(
@@ -80,9 +80,8 @@ pub fn quarantine(tx: &mut Tx<'_>, now: Timestamp, of: (ProjectId, DeviceId), re
 
 /// The device's key and token open nothing any more; it keeps its place and may join again.
 pub fn revoke(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, name: &str) -> Result<Device, FlowError> {
-    actor.may(Permission::DevicesWrite)?;
     let project = actor.project();
-    let device = tx.device(project, name)?;
+    let device = access::device(tx, now, actor, Permission::DevicesWrite, name)?;
     tx.delete_device_credentials(project, device.id)?;
     tx.forget_join(project, device.id)?;
     let reason = "what it proved itself by was revoked; it may join again".to_owned();

@@ -1,5 +1,6 @@
 //! What can be changed? One flow is one transaction: load, step, save, emit. There is no second way.
 
+pub mod access;
 pub mod accounts;
 pub mod actions;
 pub mod artifacts;

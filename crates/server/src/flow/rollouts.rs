@@ -177,7 +177,14 @@ pub fn order(
             check_matches_something(tx, now, actor.project(), id)?;
             Input::Start
         }
-        Order::Approve => Input::Approve { by },
+        Order::Approve => {
+            let author = tx.rollout(actor.project(), id)?.author.id;
+            // A service account decides nothing for whoever made it.
+            if tx.person_behind(actor.project(), by.id)? == tx.person_behind(actor.project(), author)? {
+                return Err(FlowError::Rollout(muster_domain::rollout::step::Refused::OwnRollout));
+            }
+            Input::Approve { by }
+        }
         Order::Deny => Input::Deny { by },
         Order::Pause => Input::Pause { by },
         Order::Resume => Input::Resume,

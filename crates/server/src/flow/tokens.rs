@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use muster_domain::access::includes;
+use muster_domain::actor::NotAllowed;
 use muster_domain::{Actor, Permission};
 use muster_store::Tx;
 use muster_store::accounts::{Account, NewToken, Token};
@@ -9,29 +11,36 @@ use muster_trust::secret;
 use muster_vocab::{Name, Timestamp, TokenId, limit};
 use serde_json::json;
 
-use super::audit;
 use super::error::FlowError;
+use super::{access, audit};
 
 const LIFE_MIN: Duration = Duration::from_secs(60);
 const LIFE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// In the audit log: somebody has shown his password.
+const LOGIN: &str = "account.login";
+
 /// A token for somebody whose password was right. Returns its secret, which is shown only now.
 pub fn log_in(tx: &mut Tx<'_>, now: Timestamp, account: &Account) -> Result<(Token, String), FlowError> {
-    let actor = Actor::Account {
-        id: account.id,
-        name: account.name.clone(),
-        project: account.project,
-        permissions: account.permissions.clone(),
-    };
-    let new = ("login".to_owned(), account.permissions.clone(), limit::SESSION_LIFE);
-    insert(tx, now, &actor, new, "account.login")
+    let rights = access::rights(tx, account.project, account.id, &account.permissions)?;
+    // Its own scopes, and what its roles add to them.
+    let mut permissions = account.permissions.clone();
+    for wanted in Permission::ALL.into_iter().rev() {
+        if rights.may_somewhere(wanted) && !permissions.iter().any(|had| includes(*had, wanted)) {
+            permissions.push(wanted);
+        }
+    }
+    let (id, name, project) = (account.id, account.name.clone(), account.project);
+    let actor = Actor::Account { id, name, project, rights };
+    let new = ("login".to_owned(), permissions, limit::SESSION_LIFE);
+    insert(tx, now, &actor, new, LOGIN)
 }
 
 pub fn create(
     tx: &mut Tx<'_>,
     now: Timestamp,
     actor: &Actor,
-    name: &str,
+    (name, by): (&str, TokenId),
     what: (Vec<Permission>, Duration),
 ) -> Result<(Token, String), FlowError> {
     let (permissions, life) = what;
@@ -39,11 +48,20 @@ pub fn create(
     if permissions.is_empty() {
         return Err(FlowError::invalid("scopes", "give the token at least one scope, such as read"));
     }
-    for permission in &permissions {
-        actor.may(*permission)?;
+    let rights = actor.rights().ok_or_else(|| FlowError::Conflict("only accounts have tokens".into()))?;
+    if let Some(missing) = permissions.iter().find(|permission| !rights.may_somewhere(**permission)) {
+        return Err(NotAllowed(*missing).into());
     }
     if life < LIFE_MIN || life > LIFE_MAX {
         return Err(FlowError::invalid("life_s", "a token lives between 60 s and 10 years"));
+    }
+    let maker = tx.token(actor.project(), by)?;
+    if !maker.is_login && now.plus(life) > maker.expires_at {
+        let left = maker.expires_at.since(now).as_secs();
+        return Err(FlowError::invalid(
+            "life_s",
+            format!("a token that was made by a token ends with it: {left} s at the most, or log in and make it"),
+        ));
     }
     insert(tx, now, actor, (name.to_owned(), permissions, life), "token.create")
 }
@@ -63,8 +81,15 @@ fn insert(
     }
     let secret = secret::generate(secret::TOKEN_PREFIX)?;
     let (name, permissions, life) = new;
-    let new =
-        NewToken { account: *account, name, digest: secret::digest(&secret), permissions, expires_at: now.plus(life) };
+    let is_login = action == LOGIN;
+    let new = NewToken {
+        account: *account,
+        name,
+        digest: secret::digest(&secret),
+        permissions,
+        expires_at: now.plus(life),
+        is_login,
+    };
     let id = tx.insert_token(*project, &new, now)?;
     let detail = json!({ "name": new.name, "permissions": new.permissions, "expires_at": new.expires_at });
     audit::record(tx, now, actor, (action, format!("token:{id}")), &detail)?;

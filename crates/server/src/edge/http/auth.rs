@@ -14,6 +14,7 @@ use muster_vocab::{AccountId, ProjectId, Timestamp, TokenId};
 
 use super::problem::Refusal;
 use crate::App;
+use crate::flow::access;
 use crate::flow::error::FlowError;
 
 /// A token's last use is written down at most this often.
@@ -26,6 +27,8 @@ pub(super) struct Operator {
     pub account: AccountId,
     pub token: TokenId,
     pub expires_at: Timestamp,
+    /// The most that the token may do.
+    pub scopes: Vec<Permission>,
 }
 
 impl Operator {
@@ -54,8 +57,15 @@ impl FromRequestParts<Arc<App>> for Operator {
         };
         let digest = secret::digest(&token);
         let now = app.now();
-        let found = app.read::<_, StoreError>(move |view| view.token_by_digest(&digest)).await?;
-        let Some(token) = found else {
+        let found = app
+            .read::<_, StoreError>(move |view| {
+                let Some(token) = view.token_by_digest(&digest)? else { return Ok(None) };
+                let account = view.account_by_id(token.project, token.account)?;
+                let rights = access::rights(view, token.project, token.account, &account.permissions)?;
+                Ok(Some((rights.capped(&token.permissions), token)))
+            })
+            .await?;
+        let Some((rights, token)) = found else {
             return Err(Refusal::unauthenticated("unauthenticated", "the token is unknown: log in again"));
         };
         if token.expires_at <= now {
@@ -64,12 +74,8 @@ impl FromRequestParts<Arc<App>> for Operator {
         if token.last_used_at.is_none_or(|at| now.since(at) >= USE_NOTED_EVERY) {
             app.write::<_, StoreError>(move |tx| tx.save_token_use(token.project, token.id, now)).await?;
         }
-        let actor = Actor::Account {
-            id: token.account,
-            name: token.account_name,
-            project: token.project,
-            permissions: token.permissions,
-        };
-        Ok(Self { actor, account: token.account, token: token.id, expires_at: token.expires_at })
+        let actor = Actor::Account { id: token.account, name: token.account_name, project: token.project, rights };
+        let (account, scopes) = (token.account, token.permissions);
+        Ok(Self { actor, account, token: token.id, expires_at: token.expires_at, scopes })
     }
 }

@@ -6,6 +6,7 @@ use axum::Json as JsonBody;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use muster_domain::Permission;
 use muster_store::StoreError;
 use muster_wire::Page;
 use muster_wire::command::{Command, CommandCreate};
@@ -17,6 +18,8 @@ use super::create::{Request, create};
 use super::problem::{Refusal, Refusals};
 use super::{page, show_twin};
 use crate::App;
+use crate::flow::access;
+use crate::flow::error::FlowError;
 use crate::flow::twin::commands;
 
 /// Tell a device to do something once. Needs the scope `commands:write`; for a session `sessions:write`.
@@ -53,12 +56,11 @@ pub(super) async fn list(
     Named(name): Named<String>,
     Asked(query): Asked<PageQuery>,
 ) -> Result<JsonBody<Page<Command>>, Refusal> {
-    operator.may_read()?;
     let (cursor, limit) = page::plain(&query)?;
-    let project = operator.project();
+    let (project, now) = (operator.project(), app.now());
     let page = app
-        .read::<_, StoreError>(move |view| {
-            let device = view.device(project, &name)?;
+        .read::<_, FlowError>(move |view| {
+            let device = access::device(view, now, &operator.actor, Permission::Read, &name)?;
             let paged = view.commands_of(project, device.id, (cursor, limit))?;
             let next = paged.next.map(|cursor| cursor.to_string());
             let short =
@@ -78,9 +80,16 @@ pub(super) async fn get(
     operator: Operator,
     Named(id): Named<String>,
 ) -> Result<JsonBody<Command>, Refusal> {
-    operator.may_read()?;
-    let project = operator.project();
+    let (project, now) = (operator.project(), app.now());
     let id: i64 = id.parse().map_err(|_| Refusal::not_found(format!("no command {id:?}")))?;
-    let shown = app.read::<_, StoreError>(move |view| show_twin::command(view, project, view.command(project, id)?));
+    let shown = app.read::<_, FlowError>(move |view| {
+        access::check_somewhere(&operator.actor, Permission::Read)?;
+        // Who sees some devices only sees their commands, and hears of no others.
+        let command = view.command(project, id)?;
+        let name = view.device_name(project, command.device)?;
+        let missing = || StoreError::Missing { kind: "command", name: id.to_string() };
+        access::device(view, now, &operator.actor, Permission::Read, &name).map_err(|_| missing())?;
+        Ok(show_twin::command(view, project, command)?)
+    });
     Ok(JsonBody(shown.await?))
 }

@@ -6,7 +6,8 @@ use axum::Json as JsonBody;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use muster_domain::device::{AutoConfirm, DeviceState};
+use muster_domain::Permission;
+use muster_domain::device::{self as domain, AutoConfirm, DeviceState};
 use muster_domain::why::{Case, explain};
 use muster_store::{StoreError, View};
 use muster_vocab::selector::schema::DEVICE_SCHEMA;
@@ -25,8 +26,8 @@ use super::page::{Rows, page, plain, select};
 use super::problem::{Refusal, Refusals};
 use super::{etag, show};
 use crate::App;
-use crate::flow::devices;
 use crate::flow::error::FlowError;
+use crate::flow::{access, devices};
 use crate::table::Tenant;
 
 /// Ended actions that `why` looks back on.
@@ -44,8 +45,8 @@ pub(super) async fn list(
     operator: Operator,
     Asked(query): Asked<PageQuery>,
 ) -> Result<JsonBody<Page<Device>>, Refusal> {
-    operator.may_read()?;
-    let rows = Rows::of(&query, &DEVICE_SCHEMA)?;
+    let mut rows = Rows::of(&query, &DEVICE_SCHEMA)?;
+    rows.select = access::within(&operator.actor, Permission::Read, &rows.select)?;
     let (tenant, now) = (tenant(&app, &operator)?, app.now());
     let page = app
         .read::<_, StoreError>(move |view| {
@@ -66,8 +67,8 @@ pub(super) async fn count(
     operator: Operator,
     Asked(query): Asked<SelectQuery>,
 ) -> Result<JsonBody<DeviceCount>, Refusal> {
-    operator.may_read()?;
     let select = select(query.select.as_deref(), &DEVICE_SCHEMA)?;
+    let select = access::within(&operator.actor, Permission::Read, &select)?;
     let (project, now) = (operator.project(), app.now());
     let count = app.read::<_, StoreError>(move |view| view.count_devices(project, &select, now)).await?;
     Ok(JsonBody(DeviceCount { count }))
@@ -102,10 +103,13 @@ pub(super) async fn get(
     Named(name): Named<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    operator.may_read()?;
-    let tenant = tenant(&app, &operator)?;
-    let shown =
-        app.read::<_, StoreError>(move |view| show::device(view, &tenant, view.device(tenant.id, &name)?)).await?;
+    let (tenant, now) = (tenant(&app, &operator)?, app.now());
+    let shown = app
+        .read::<_, FlowError>(move |view| {
+            let device = access::device(view, now, &operator.actor, Permission::Read, &name)?;
+            Ok(show::device(view, &tenant, device)?)
+        })
+        .await?;
     Ok(etag::tagged(&headers, shown.revision, &shown))
 }
 
@@ -283,14 +287,19 @@ pub(super) async fn why(
     operator: Operator,
     Named(name): Named<String>,
 ) -> Result<JsonBody<Why>, Refusal> {
-    operator.may_read()?;
     let (tenant, now) = (tenant(&app, &operator)?, app.now());
-    Ok(JsonBody(app.read::<_, StoreError>(move |view| reasons(view, &tenant, &name, now)).await?))
+    let why = app
+        .read::<_, FlowError>(move |view| {
+            let device = access::device(view, now, &operator.actor, Permission::Read, &name)?;
+            Ok(reasons(view, &tenant, device, now)?)
+        })
+        .await?;
+    Ok(JsonBody(why))
 }
 
-fn reasons(view: &View<'_>, tenant: &Tenant, name: &str, now: Timestamp) -> Result<Why, StoreError> {
-    let mut device = view.device(tenant.id, name)?;
-    device.last_seen = tenant.last_seen(name).max(device.last_seen);
+fn reasons(view: &View<'_>, tenant: &Tenant, device: domain::Device, now: Timestamp) -> Result<Why, StoreError> {
+    let mut device = device;
+    device.last_seen = tenant.last_seen(&device.name).max(device.last_seen);
     let mut actions = view.open_actions(tenant.id, device.id)?;
     actions.extend(view.ended_actions(tenant.id, device.id, ENDED_EXPLAINED)?);
     let cases = actions.into_iter().map(|action| case(view, tenant.id, action)).collect::<Result<Vec<_>, _>>()?;
@@ -326,13 +335,12 @@ pub(super) async fn timeline(
     Named(name): Named<String>,
     Asked(query): Asked<PageQuery>,
 ) -> Result<JsonBody<Page<TimelineEntry>>, Refusal> {
-    operator.may_read()?;
     let (cursor, limit) = plain(&query)?;
-    let project = operator.project();
+    let (project, now) = (operator.project(), app.now());
     let paged = app
-        .read::<_, StoreError>(move |view| {
-            let device = view.device(project, &name)?;
-            view.timeline(project, (device.id, &name), (cursor, limit))
+        .read::<_, FlowError>(move |view| {
+            let device = access::device(view, now, &operator.actor, Permission::Read, &name)?;
+            Ok(view.timeline(project, (device.id, &name), (cursor, limit))?)
         })
         .await?;
     Ok(JsonBody(page(paged, show::timeline)))

@@ -21,6 +21,7 @@ pub(in crate::edge) mod problem;
 mod projects;
 mod releases;
 mod remote_sessions;
+mod roles;
 mod rollouts;
 pub mod routes;
 mod session;

@@ -9,14 +9,18 @@ use axum::response::Response;
 use muster_domain::enrollment;
 use muster_domain::project::{self, Settings};
 use muster_store::StoreError;
+use muster_trust::password;
+use muster_wire::Page;
 use muster_wire::identity::{EnrollmentRule, EnrollmentVerdict, Shows};
-use muster_wire::project::{GatewayToken, Project, ProjectPatch, Registration};
+use muster_wire::project::{GatewayToken, Project, ProjectCreate, ProjectPatch, Registration};
 
 use super::auth::Operator;
 use super::body::Json;
 use super::problem::{Refusal, Refusals};
+use super::session::hashing;
 use super::{etag, show};
 use crate::App;
+use crate::flow::error::FlowError;
 use crate::flow::projects;
 
 /// The project's settings.
@@ -88,6 +92,30 @@ fn rule(rule: EnrollmentRule) -> enrollment::Rule {
             EnrollmentVerdict::Refuse => enrollment::Verdict::Refuse,
         },
     }
+}
+
+/// All projects of the server. For admins of its first one, `default`.
+#[utoipa::path(get, path = "/projects", operation_id = "list_projects", tag = "project",
+    responses((status = 200, body = Page<Project>), Refusals))]
+pub(super) async fn list(State(app): State<Arc<App>>, operator: Operator) -> Result<JsonBody<Page<Project>>, Refusal> {
+    let all = app.read::<_, FlowError>(move |view| projects::all(view, &operator.actor)).await?;
+    Ok(JsonBody(Page { items: all.into_iter().map(show::project).collect(), next: None }))
+}
+
+/// Make a project with its first account. For admins of the server's first one, `default`.
+#[utoipa::path(post, path = "/projects", operation_id = "create_project", tag = "project",
+    request_body = ProjectCreate, responses((status = 201, body = Project), Refusals))]
+pub(super) async fn post(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    body: Json<ProjectCreate>,
+) -> Result<(StatusCode, JsonBody<Project>), Refusal> {
+    operator.actor.may(muster_domain::Permission::Admin).map_err(FlowError::from)?;
+    let ProjectCreate { name, account, password: plain } = body.value;
+    let hash = hashing(move || password::hash(&plain)).await?.map_err(FlowError::from)?;
+    let now = app.now();
+    let made = app.write(move |tx| projects::create(tx, now, &operator.actor, &name, (&account, hash))).await?;
+    Ok((StatusCode::CREATED, JsonBody(show::project(made))))
 }
 
 /// Make a new gateway token; the old one stops working.

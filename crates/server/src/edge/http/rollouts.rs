@@ -62,6 +62,8 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Json<RolloutCreate>,
 ) -> Result<Response, Refusal> {
+    // Before anything is looked up: who may not make rollouts doesn't hear which releases there are.
+    operator.actor.may(muster_domain::Permission::RolloutsWrite).map_err(FlowError::from)?;
     let asked = body.value;
     let (spec, named, actor, project) =
         (spec::spec(&asked)?, named(&asked)?, operator.actor.clone(), operator.project());

@@ -17,7 +17,7 @@ use utoipa_axum::routes as documented;
 use super::problem::Refusal;
 use super::{
     accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, identity, join_tokens,
-    metadata, projects, releases, remote_sessions, rollouts, session, tokens, uploads,
+    metadata, projects, releases, remote_sessions, roles, rollouts, session, tokens, uploads,
 };
 use crate::App;
 
@@ -57,10 +57,15 @@ fn people() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(session::logout))
         .routes(documented!(session::whoami))
         .routes(documented!(session::change_password))
+        .routes(documented!(projects::list, projects::post))
         .routes(documented!(projects::get, projects::patch))
         .routes(documented!(projects::new_gateway_token, projects::delete_gateway_token))
         .routes(documented!(accounts::list, accounts::post))
         .routes(documented!(accounts::delete))
+        .routes(documented!(roles::list, roles::post))
+        .routes(documented!(roles::delete))
+        .routes(documented!(roles::list_bindings, roles::post_binding))
+        .routes(documented!(roles::delete_binding))
         .routes(documented!(tokens::list, tokens::post))
         .routes(documented!(tokens::delete))
 }

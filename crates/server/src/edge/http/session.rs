@@ -132,14 +132,14 @@ pub(super) async fn logout(State(app): State<Arc<App>>, operator: Operator) -> R
 #[utoipa::path(get, path = "/whoami", operation_id = "whoami", tag = "session",
     responses((status = 200, body = Whoami), Refusals))]
 pub(super) async fn whoami(State(app): State<Arc<App>>, operator: Operator) -> Result<JsonBody<Whoami>, Refusal> {
-    let muster_domain::Actor::Account { name, permissions, project, .. } = &operator.actor else {
+    let muster_domain::Actor::Account { name, project, .. } = &operator.actor else {
         return Err(Refusal::not_found("a token belongs to an account"));
     };
     let tenant = app.table.tenant_by_id(*project).ok_or_else(|| Refusal::not_found("the project is gone"))?;
     Ok(JsonBody(Whoami {
         account: name.clone(),
         project: tenant.name.clone(),
-        scopes: show::scopes(permissions),
+        scopes: show::scopes(&operator.scopes),
         expires_at: operator.expires_at,
     }))
 }

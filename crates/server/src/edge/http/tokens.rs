@@ -53,10 +53,10 @@ pub(super) async fn post(
 ) -> Result<Response, Refusal> {
     let TokenCreate { name, scopes, life_s } = body.value;
     let what = (scopes.into_iter().map(show::permission).collect(), Duration::from_secs(life_s));
-    let actor = operator.actor.clone();
+    let (actor, by) = (operator.actor.clone(), operator.token);
     let request = Request { operator: &operator, headers: &headers, what: "token", body: &body.bytes };
     make(&app, request, move |tx, now| {
-        let (token, secret) = tokens::create(tx, now, &actor, &name, what)?;
+        let (token, secret) = tokens::create(tx, now, &actor, (&name, by), what)?;
         let name = format!("token {}", token.id);
         Made::secret(&TokenCreated { token: show::token(token), secret }, &name)
     })

@@ -12,6 +12,7 @@ use muster_trust::secret;
 use muster_vocab::{ProjectId, Timestamp, limit};
 use serde_json::json;
 
+use super::super::access;
 use super::super::audit;
 use super::super::error::FlowError;
 use super::sessions;
@@ -28,7 +29,8 @@ pub fn give(
     order: (What, Duration),
 ) -> Result<Command, FlowError> {
     let (what, deadline) = order;
-    actor.may(permission(&what))?;
+    let wanted = permission(&what);
+    let known = access::device(tx, now, actor, wanted, device)?;
     let deadline = match what {
         // Both ends have to come soon.
         What::OpenSession { .. } => deadline.min(limit::SESSION_WAIT),
@@ -36,7 +38,6 @@ pub fn give(
     };
     check(&what, deadline)?;
     let project = actor.project();
-    let known = tx.device(project, device)?;
     if known.state != DeviceState::Accepted {
         return Err(FlowError::Conflict(format!("{device} is not accepted, so it takes no commands")));
     }
