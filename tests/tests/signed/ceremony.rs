@@ -1,5 +1,6 @@
 //! What people do with keys that are on no server.
 
+use muster_tests::agent::joined;
 use muster_tests::operator::{self, action_in, roll_out};
 use muster_tests::server::program;
 use serde_json::json;
@@ -23,6 +24,26 @@ fn a_signed_release_is_installed_and_an_unsigned_one_is_not() {
     let told = json!(operator::reports(admin, action)).to_string();
     assert!(told.contains("no channel that this device follows (stable) vouches for it"), "{told}");
     assert_eq!(device.text("app/current/page"), "one");
+}
+
+/// Golden: agents in the field read it.
+#[test]
+fn an_order_says_which_channels_vouch_for_it() {
+    let signed = Signed::start();
+    let admin = signed.server.admin();
+    let device = joined(&signed.server, &operator::make_gateway_token(admin), "sn-2");
+    let release = signed.release("1", b"one");
+    signed.sign(&release, &[]);
+    let rollout = roll_out(admin, &release, "sn-2", &json!({}));
+    let action = action_in(admin, &rollout, "sn-2", &["offered"]);
+    let order = device.get(&format!("/actions/{action}")).expect(200).json();
+    assert_eq!(order["signed"], json!([{ "channel": "stable", "counter": 1 }]));
+    let director = device.get("/metadata/director.json").expect(200).json();
+    assert_eq!(director["signed"]["device"], "default/sn-2");
+    assert_eq!(director["signed"]["targets"]["stable/app@1"]["custom"], json!({ "counter": 1, "version": "1" }));
+    let channel = device.get("/metadata/1.channel-stable.json").expect(200).json();
+    assert_eq!(channel["signed"]["targets"], director["signed"]["targets"]);
+    let _ = device.get("/metadata/9.root.json").expect(404);
 }
 
 #[test]
