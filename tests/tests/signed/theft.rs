@@ -37,7 +37,8 @@ fn a_thief_of_the_server_installs_nothing_that_was_not_signed_offline() {
         let key = SecretKey::parse(&std::fs::read_to_string(keys.join(&name)).unwrap()).unwrap();
         let statement = statement(evil);
         let plan = TargetPlan { bytes: statement.bytes(), custom: statement.custom() };
-        let forged = next_channel(Some(&document), Timestamp(1_900_000_000_000), ("stable/app@9", &plan)).unwrap();
+        let forged =
+            next_channel((Some(&document), false), Timestamp(1_900_000_000_000), ("stable/app@9", &plan)).unwrap();
         let forged = forged.document(&[key.sign(&forged)]);
         // The server's own check stands in the way; the thief writes past it.
         let said =

@@ -38,6 +38,9 @@ pub struct SignArgs {
     /// Write the document unsigned, for `muster keys sign`, and send nothing.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "signer", "pkcs11"])]
     to: Option<PathBuf>,
+    /// Vouch for this release only, and for none that the channel had before: after its key was stolen.
+    #[arg(long)]
+    afresh: bool,
     /// Which release devices may not go back behind; one more than the highest if left out.
     #[arg(long)]
     counter: Option<u64>,
@@ -56,7 +59,7 @@ pub fn sign(here: &Here, args: &SignArgs) -> Outcome<()> {
     let place = statement::release_path(&args.channel, &statement.release, &statement.version);
     let plan = TargetPlan { bytes: statement.bytes(), custom: statement.custom() };
     let expires = ceremony::now()?.plus(args.life);
-    let draft = make::next_channel(before, expires, (&place, &plan)).map_err(anyhow::Error::new)?;
+    let draft = make::next_channel((before, args.afresh), expires, (&place, &plan)).map_err(anyhow::Error::new)?;
     let text = String::from_utf8(statement.bytes()).map_err(|_| anyhow!("a statement is text"))?;
     eprintln!("What is signed, as counter {counter} of channel {}:", args.channel);
     output::print(&format!("{text}\n"))?;

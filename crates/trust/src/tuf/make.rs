@@ -125,20 +125,20 @@ pub fn add_signature<T: Role>(document: &[u8], key: &Key, signature: &[u8]) -> R
     Ok(Draft { signed: whole["signed"].take(), message: read.message }.document(&signatures))
 }
 
-/// A channel's next document: the one before with one release more. Beyond [`limit::CHANNEL_RELEASES_MAX`] those with
+/// A channel's next document: the one before with one release more, or, afresh, with that one only. Beyond [`limit::CHANNEL_RELEASES_MAX`] those with
 /// the lowest counters go.
 ///
 /// # Errors
 /// If the one before can't be read.
 pub fn next_channel(
-    before: Option<&[u8]>,
+    (before, is_afresh): (Option<&[u8]>, bool),
     expires: Timestamp,
     (path, plan): (&str, &TargetPlan),
 ) -> Result<Draft, MakeError> {
     let (version, mut targets) = match before {
         Some(before) => {
             let read: Document<TargetsRole> = Document::read(before, Spelling::Exact).map_err(MakeError::Unreadable)?;
-            (read.signed.version, read.signed.targets)
+            (read.signed.version, if is_afresh { BTreeMap::new() } else { read.signed.targets })
         }
         None => (0, BTreeMap::new()),
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use muster_vocab::Timestamp;
 
-use crate::tuf::document::{self, Document, RootRole, SnapshotRole, Spelling, TargetsRole, TimestampRole};
+use crate::tuf::document::{self, Document, RootRole, Spelling, TargetsRole, TimestampRole};
 use crate::tuf::make::{self, MakeError};
 use crate::tuf::secret_key::SecretKey;
 use crate::tuf::session::{Session, Want, file_of};
@@ -82,6 +82,7 @@ impl Shelf {
         next.files.insert(format!("{offered}.{}", file_of(role)), bytes.to_vec());
         if next.newest("targets").is_some() {
             next.announce(online, now)?;
+            next.holds(role, now)?;
         } else {
             next.root_holds(now)?;
         }
@@ -100,18 +101,14 @@ impl Shelf {
         }
         let mut next = self.clone();
         next.announce(online, now)?;
+        next.holds("targets", now)?;
         *self = next;
         Ok(true)
     }
 
     /// A new snapshot and timestamp over the newest version of every role.
     fn announce(&mut self, online: &SecretKey, now: Timestamp) -> Result<(), ShelfError> {
-        let mut roles = BTreeMap::new();
-        let channels = self.channels()?;
-        for role in channels.iter().map(String::as_str).chain(["targets"]) {
-            let (version, bytes) = self.newest(role).ok_or(ShelfError::NoTargets)?;
-            roles.insert(role.to_owned(), (version, bytes.to_vec()));
-        }
+        let roles: BTreeMap<String, (u64, Vec<u8>)> = self.pinned();
         let expires = now.plus(TIMESTAMP_LIFE);
         let version = self.newest("snapshot").map_or(0, |(version, _)| version) + 1;
         let snapshot = make::snapshot(version, expires, &roles).map_err(ShelfError::Make)?;
@@ -120,17 +117,34 @@ impl Shelf {
         let timestamp = make::timestamp(stamp, expires, (version, &snapshot)).map_err(ShelfError::Make)?;
         self.files.insert(format!("{version}.snapshot.json"), snapshot);
         self.files.insert("timestamp.json".into(), timestamp.document(&[online.sign(&timestamp)]));
-        self.forget_snapshots(version);
-        self.holds(&channels, now)
+        self.forget_old();
+        Ok(())
     }
 
-    /// The one before stays for devices that are in the middle of reading.
-    fn forget_snapshots(&mut self, newest: u64) {
-        let old = |name: &str| {
-            let version = name.strip_suffix(".snapshot.json").and_then(|version| version.parse::<u64>().ok());
-            version.is_some_and(|version| version + 1 < newest)
-        };
-        self.files.retain(|name, _| !old(name));
+    /// Every role of targets that was ever put there: devices refuse a snapshot that forgets one (5.5.5), also where the
+    /// top doesn't delegate to it any more.
+    fn pinned(&self) -> BTreeMap<String, (u64, Vec<u8>)> {
+        let names = self.files.keys().filter_map(|name| versioned(name)).map(|(role, _)| role.to_owned());
+        let names = names.filter(|role| !matches!(role.as_str(), "root" | "snapshot"));
+        let names: std::collections::BTreeSet<String> = names.collect();
+        let newest =
+            |role: String| self.newest(&role).map(|(version, bytes)| (role.clone(), (version, bytes.to_vec())));
+        names.into_iter().filter_map(newest).collect()
+    }
+
+    /// Devices may be in the middle of reading the version before the newest. Roots all stay: one that was away for years
+    /// goes from each to the next.
+    fn forget_old(&mut self) {
+        let mut versions: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for (role, version) in self.files.keys().filter_map(|name| versioned(name)) {
+            versions.entry(role.to_owned()).or_default().push(version);
+        }
+        for (role, mut versions) in versions.into_iter().filter(|(role, _)| role != "root") {
+            versions.sort_unstable_by(|a, b| b.cmp(a));
+            for old in versions.into_iter().skip(2) {
+                self.files.remove(&format!("{old}.{role}.json"));
+            }
+        }
     }
 
     fn timestamp(&self) -> Result<Option<TimestampRole>, ShelfError> {
@@ -155,18 +169,19 @@ impl Shelf {
         Session::start(root, now, Spelling::Exact).map_err(ShelfError::Refused)
     }
 
-    /// Reads all of it as a device would that has the first root only.
-    fn holds(&self, channels: &[String], now: Timestamp) -> Result<(), ShelfError> {
+    /// Reads it as a device would that has the first root only, and with it the role that is new. Another channel may
+    /// have expired, or wait for its new key's signature: that is no reason to leave the rest of them without news.
+    fn holds(&self, role: &str, now: Timestamp) -> Result<(), ShelfError> {
         let mut session = self.start(now)?;
         self.go_on(&mut session)?;
-        for role in channels {
-            // A path that no channel has: the search ends in the channel's own document.
-            session.find(&format!("{}/", role.trim_start_matches("channel-")));
-            self.go_on(&mut session)?;
+        let Some(channel) = role.strip_prefix("channel-") else { return Ok(()) };
+        // A path that no channel has: the search ends in the channel's own document.
+        session.find(&format!("{channel}/"));
+        self.go_on(&mut session)?;
+        if session.trusted().targets(role, "targets").is_some() {
+            return Ok(());
         }
-        let snapshot: &SnapshotRole = session.trusted().snapshot().ok_or(ShelfError::NoTargets)?;
-        assert_eq!(snapshot.meta.len(), channels.len() + 1, "the snapshot has every role that was read");
-        Ok(())
+        Err(ShelfError::Refused(Refused::NotDelegated(role.to_owned())))
     }
 
     fn go_on(&self, session: &mut Session) -> Result<(), ShelfError> {
@@ -179,6 +194,12 @@ impl Shelf {
             session.answer(found).map_err(ShelfError::Refused)?;
         }
     }
+}
+
+/// `4.channel-stable.json`: role and version.
+fn versioned(name: &str) -> Option<(&str, u64)> {
+    let (version, role) = name.strip_suffix(".json")?.split_once('.')?;
+    Some((role, version.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -219,6 +240,64 @@ mod tests {
         let old = sign(&draft(owner.top_plan(1).draft()), &[&owner.targets]);
         assert!(matches!(shelf.put("targets", &old, &owner.online, NOW), Err(ShelfError::NotNewer { .. })));
         assert_eq!(shelf, before);
+    }
+
+    #[test]
+    fn old_versions_go_but_roots_stay() {
+        let owner = Owner::new();
+        let mut shelf = shelf(&owner);
+        for version in 2..=9 {
+            let root = sign(&draft(owner.root_plan(version).draft()), &[&owner.root[0], &owner.root[1]]);
+            shelf.put("root", &root, &owner.online, NOW).unwrap();
+            let top = sign(&draft(owner.top_plan(version).draft()), &[&owner.targets]);
+            shelf.put("targets", &top, &owner.online, NOW).unwrap();
+        }
+        let count = |role: &str| shelf.files.keys().filter(|name| name.ends_with(&format!(".{role}.json"))).count();
+        assert_eq!((count("root"), count("targets"), count("snapshot")), (9, 2, 2));
+    }
+
+    #[test]
+    fn a_channel_gets_another_key_and_loses_what_the_thief_put_there() {
+        let (owner, good, evil) = (Owner::new(), release("one", 1), release("evil", 9));
+        let mut shelf = shelf(&owner);
+        let put = |shelf: &mut Shelf, role: &str, bytes: &[u8]| shelf.put(role, bytes, &owner.online, NOW);
+        let stolen = sign(&draft(owner.channel_plan(1, &[&good, &evil]).draft()), &[&owner.channel]);
+        put(&mut shelf, "channel-stable", &stolen).unwrap();
+        let seen = crate::tuf::threats::world::Repository { files: shelf.files.clone() };
+        let mut device = Device::that_saw(&seen);
+        let mut next = Owner::new();
+        next.channel = crate::tuf::threats::world::key(90);
+        put(&mut shelf, "targets", &sign(&draft(next.top_plan(2).draft()), &[&next.targets])).unwrap();
+        let plan = crate::tuf::make::TargetPlan { bytes: good.bytes(), custom: good.custom() };
+        let place = crate::tuf::statement::release_path("stable", &good.release, &good.version);
+        let life = NOW.plus(Duration::from_secs(3600));
+        let afresh = make::next_channel((Some(&stolen), true), life, (&place, &plan)).unwrap();
+        put(&mut shelf, "channel-stable", &afresh.document(&[next.channel.sign(&afresh)])).unwrap();
+        let mut repository = crate::tuf::threats::world::Repository { files: shelf.files };
+        for (version, wanted, expected) in [(1, &good, true), (2, &evil, false)] {
+            let director = draft(next.director_plan(version, crate::tuf::threats::world::DEVICE, wanted).draft());
+            repository.put("director.json", sign(&director, &[&next.director]));
+            assert_eq!(device.would_install(&repository, wanted).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn an_expired_channel_or_one_that_is_gone_leaves_the_others_their_news() {
+        let (owner, release) = (Owner::new(), release("one", 1));
+        let mut shelf = shelf(&owner);
+        let mut plan = owner.channel_plan(1, &[&release]);
+        plan.expires = NOW.plus(Duration::from_secs(3600));
+        let channel = sign(&draft(plan.draft()), &[&owner.channel]);
+        shelf.put("channel-stable", &channel, &owner.online, NOW).unwrap();
+        let mut device = Device::that_saw(&crate::tuf::threats::world::Repository { files: shelf.files.clone() });
+        let later = NOW.plus(Duration::from_secs(3 * 24 * 3600));
+        assert!(shelf.renew(&owner.online, later).unwrap());
+        let mut top = owner.top_plan(2);
+        top.delegations.remove(0);
+        let top = sign(&draft(top.draft()), &[&owner.targets]);
+        shelf.put("targets", &top, &owner.online, later).unwrap();
+        device.now = later;
+        device.refresh(&crate::tuf::threats::world::Repository { files: shelf.files }).unwrap();
     }
 
     #[test]
