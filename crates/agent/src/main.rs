@@ -15,6 +15,8 @@ use muster_agent::join::{self, Prepared};
 use muster_agent::keep::{Found, Keeper};
 use muster_agent::world::{Call, Host, Net};
 use muster_agent::{Agent, Disk, Wait, World};
+use muster_trust::tuf::document::Spelling;
+use muster_trust::tuf::trusted::Trusted;
 use muster_wire::agent::{Join, Joined, Root, Waiting};
 
 const HELP: &str = "\
@@ -124,6 +126,7 @@ fn act(arguments: &Arguments) -> anyhow::Result<()> {
         "check" => {
             let config = Config::read(&path)?;
             reach(&config)?;
+            check_root(&config)?;
             let names: Vec<&str> = config.components.keys().map(String::as_str).collect();
             let names = if names.is_empty() { "no components yet".to_owned() } else { names.join(", ") };
             say(&format!("{} is in order: {names}", path.display()));
@@ -140,6 +143,15 @@ fn act(arguments: &Arguments) -> anyhow::Result<()> {
         "" => bail!("say what to do: join, run, status or check; see muster-agent --help"),
         other => bail!("there is no command {other:?}: join, run, status or check; see muster-agent --help"),
     }
+}
+
+/// A root that doesn't hold would have every order refused.
+fn check_root(config: &Config) -> anyhow::Result<()> {
+    let Some(trust) = &config.trust else { return Ok(()) };
+    let reading = || format!("reading the root {}", trust.root.display());
+    let root = std::fs::read(&trust.root).with_context(reading)?;
+    Trusted::start(&root, Spelling::Exact).with_context(reading)?;
+    Ok(())
 }
 
 fn say(text: &str) {

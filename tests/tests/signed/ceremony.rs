@@ -26,6 +26,28 @@ fn a_signed_release_is_installed_and_an_unsigned_one_is_not() {
     assert_eq!(device.text("app/current/page"), "one");
 }
 
+#[test]
+fn the_agents_check_names_a_root_that_too_few_have_signed() {
+    let signed = Signed::start();
+    signed.ceremony("alone", "release", 1, &["ann"]);
+    let check = |root: &str| {
+        let text = format!(
+            "server = \"{}\"\nproject = \"default\"\ndevice = \"sn-1\"\ntoken = \"t\"\n\n[trust]\nroot = \"{}\"\n\
+             channels = [\"stable\"]\n",
+            signed.server.origin(),
+            signed.path(root).display(),
+        );
+        std::fs::write(signed.path("agent.toml"), text).unwrap();
+        let mut check = std::process::Command::new(program("muster-agent").unwrap());
+        check.args(["check", "--config"]).arg(signed.path("agent.toml")).output().unwrap()
+    };
+    let said = check("alone/root.json");
+    let why = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(!said.status.success() && why.contains("root has 1 good signatures and needs 2"), "{why}");
+    let said = check("ceremony/root.json");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
 /// Golden: agents in the field read it.
 #[test]
 fn an_order_says_which_channels_vouch_for_it() {
