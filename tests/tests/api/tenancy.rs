@@ -86,6 +86,7 @@ fn filled(server: &Server) -> BTreeMap<&'static str, String> {
         ("actions", text(actions.at("/items/0/id"))),
         ("rollouts", rollout.to_string().trim_matches('"').to_owned()),
         ("sessions", MARK.to_owned()),
+        ("metadata", "root".to_owned()),
     ])
 }
 
@@ -133,6 +134,7 @@ fn body(method: &str, path: &str, things: &BTreeMap<&'static str, String>) -> Va
         ("PUT", "/configurations/{name}") => {
             json!({ "select": "all", "files": [{ "path": "/etc/a", "content": "b" }] })
         }
+        ("PUT", "/metadata/{role}") => json!({ "document": "{}" }),
         ("PUT", "/channels/{name}") => json!({ "release": format!("{MARK}@1") }),
         ("POST", "/rollouts") => json!({ "release": format!("{MARK}@1"), "select": "all" }),
         ("POST", "/releases") => json!({ "name": "x", "version": "1", "components": [{ "name": "x", "version": "1",
