@@ -24,7 +24,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("schema/0004_route.sql"),
     include_str!("schema/0005_identity.sql"),
     include_str!("schema/0006_roles.sql"),
-    include_str!("schema/0009_metadata.sql"),
+    include_str!("schema/0007_metadata.sql"),
 ];
 
 /// Statements kept compiled per connection: about twice as many as there are questions.
