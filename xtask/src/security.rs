@@ -8,6 +8,8 @@ mod roles;
 use std::process::Stdio;
 
 use anyhow::{Context, bail, ensure};
+use muster_trust::tuf::threats;
+use muster_trust::tuf::threats::flips::bit_flips;
 
 use crate::figure::{self, Figure};
 use crate::process;
@@ -21,7 +23,7 @@ pub struct Security {
 }
 
 /// Figures that have to be zero.
-const LET_THROUGH: [&str; 2] = ["tenant_leaks", "role_mismatches"];
+const LET_THROUGH: [&str; 4] = ["tenant_leaks", "role_mismatches", "threats_let_through", "bit_flips_accepted"];
 
 impl Security {
     pub fn run(self) -> anyhow::Result<()> {
@@ -30,6 +32,8 @@ impl Security {
         figures.extend(tenancy()?);
         eprintln!("roles against a model that counts them out");
         figures.extend(roles::figures()?);
+        eprintln!("attacks on signed metadata by their names, and every bit of it flipped");
+        figures.extend(signed());
         figure::print(&figures, self.json)?;
         let through =
             figures.iter().filter(|figure| LET_THROUGH.contains(&figure.figure.as_str()) && figure.value > 0.0);
@@ -37,6 +41,21 @@ impl Security {
         ensure!(through.is_empty(), "let through: {}", through.join(", "));
         Ok(())
     }
+}
+
+/// Somebody has the repository, the server, or a stolen key: what does a device take?
+fn signed() -> Vec<Figure> {
+    let (tried, through) = threats::tried();
+    for (threat, how) in &through {
+        eprintln!("let through: {threat}: {how}");
+    }
+    let flips = bit_flips();
+    vec![
+        Figure::new("threats_tried", tried as f64, ""),
+        Figure::new("threats_let_through", through.len() as f64, ""),
+        Figure::new("bit_flips", flips.tried as f64, ""),
+        Figure::new("bit_flips_accepted", flips.accepted as f64, ""),
+    ]
 }
 
 /// By the tests that walk the OpenAPI document: they say how many addresses they asked, and fail at the first leak.

@@ -35,19 +35,6 @@ pub fn tried() -> (usize, Vec<(&'static str, String)>) {
     (threats.len(), through)
 }
 
-/// What `cargo xtask security` reports: what was tried, and what of it was let through.
-#[must_use]
-pub fn figures() -> [(&'static str, u64); 4] {
-    let (threats, through) = tried();
-    let flips = flips::bit_flips();
-    [
-        ("threats_tried", threats as u64),
-        ("threats_let_through", through.len() as u64),
-        ("bit_flips", flips.tried),
-        ("bit_flips_accepted", flips.accepted),
-    ]
-}
-
 /// The attack fails if this was refused by the rule that is meant.
 fn refused<T: std::fmt::Debug>(
     result: Result<T, crate::tuf::trusted::Refused>,
