@@ -60,7 +60,8 @@ impl Order {
         }
     }
 
-    fn permission(self) -> Permission {
+    #[must_use]
+    pub fn permission(self) -> Permission {
         match self {
             Self::Approve | Self::Deny => Permission::RolloutsApprove,
             Self::Start | Self::Pause | Self::Resume | Self::Abort | Self::RollBack | Self::NextWave => {
