@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::edge::tls::{TlsError, TlsSource};
 use crate::identity::{Identity, IdentityError};
 use crate::sessions::Sessions;
+use crate::signing::Signing;
 use crate::table::Table;
 use crate::waiting::Waiting;
 use crate::{clock, descriptors};
@@ -24,6 +25,8 @@ pub struct App {
     pub config: Config,
     pub store: Arc<Store>,
     pub blobs: Blobs,
+    /// Keys that are online.
+    pub signing: Arc<Signing>,
     pub table: Arc<Table>,
     pub identity: Identity,
     /// How the TLS listener speaks, if there is one.
@@ -100,6 +103,8 @@ impl App {
         };
         let store = Arc::new(Store::open(&config.data, Box::new(on_commit))?);
         let blobs = Blobs::open(&config.data)?;
+        let signing = Signing::open(&config.data)
+            .map_err(|source| StoreError::File { what: "reading or making the keys that sign metadata", source })?;
         fill(&store, &table)?;
         let identity = Identity::open(&store, &config.data, clock::now())?;
         let tls = config.tls_listen.map(|_| TlsSource::open(&config, &identity, clock::now())).transpose()?;
@@ -109,6 +114,7 @@ impl App {
             config,
             store,
             blobs,
+            signing: Arc::new(signing),
             table,
             identity,
             tls,

@@ -233,3 +233,14 @@ pub const QUEUE_NAME_CHARS_MAX: usize = 64;
 pub const JOIN_TOKENS_PER_PROJECT_MAX: u32 = 1000;
 /// A token that lets devices in for longer than this is forgotten somewhere.
 pub const JOIN_TOKEN_LIFE_MAX: Duration = Duration::from_secs(2 * 365 * 24 * 3600);
+/// Roots that one refresh goes forward; the next refresh goes on from there.
+pub const TUF_ROOTS_MAX: u32 = 256;
+/// Signed metadata, one document: what other clients of the standard allow, so that their repositories can be read.
+pub const TUF_ROOT_BYTES_MAX: u64 = 512_000;
+pub const TUF_TIMESTAMP_BYTES_MAX: u64 = 16_384;
+pub const TUF_SNAPSHOT_BYTES_MAX: u64 = 2_000_000;
+pub const TUF_TARGETS_BYTES_MAX: u64 = 5_000_000;
+/// Roles that one search looks into: a channel is one step from the top, and a ring of delegations has to end.
+pub const TUF_ROLES_VISITED_MAX: usize = 32;
+/// Releases that one channel vouches for at a time: a device reads them all, at some 200 bytes each.
+pub const CHANNEL_RELEASES_MAX: usize = 200;
