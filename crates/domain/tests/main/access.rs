@@ -55,7 +55,7 @@ impl Place {
 }
 
 fn select(text: &str) -> Selector {
-    Selector::parse(text, &DEVICE_SCHEMA).unwrap()
+    Selector::parse(text, &DEVICE_SCHEMA).expect("the model writes selectors that parse")
 }
 
 fn matches(select: &Selector, thing: Thing) -> bool {
