@@ -51,6 +51,9 @@ pub struct TokenCreate {
     pub scopes: Vec<Scope>,
     /// 60 s to 10 years.
     pub life_s: u64,
+    /// A service account that one has made; one's own if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
 }
 
 /// A new token and its secret, shown only now.

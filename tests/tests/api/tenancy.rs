@@ -296,13 +296,47 @@ fn nobody_approves_his_own_rollout_by_way_of_a_service_account_or_makes_a_token_
     let second = admin.post("/tokens", &json!({ "name": "second", "scopes": ["admin"], "life_s": 60 })).expect(201);
     let second = admin.with_token(second.at("/secret").as_str().unwrap());
     assert_eq!(second.post(&approve, &json!({})).expect(403).code(), "own_rollout");
-    // The robot is the admin's own.
-    let as_robot = json!({ "name": "robot", "scopes": ["admin"], "password": "correct horse battery" });
-    assert_eq!(admin.post("/accounts", &as_robot).expect(409).code(), "exists");
+    // The robot is the admin's own, and nobody else can act as it.
+    let of_robot = json!({ "name": "robot", "scopes": ["admin"], "life_s": 3600, "account": "robot" });
+    let robot = admin.post("/tokens", &of_robot).expect(201);
+    let robot = admin.with_token(robot.at("/secret").as_str().unwrap());
+    assert_eq!(robot.get("/whoami").expect(200).at("/account"), json!("robot"));
+    assert_eq!(robot.post(&approve, &json!({})).expect(403).code(), "own_rollout");
+    assert!(ann.post("/tokens", &of_robot).expect(409).text().contains("somebody else"));
+    let of_ann = json!({ "name": "ann", "scopes": ["admin"], "life_s": 60, "account": "ann" });
+    assert!(admin.post("/tokens", &of_ann).expect(409).text().contains("is a person"));
+    // Nor does a robot of the robot help, or the other way round.
+    let _ = robot.post("/accounts", &json!({ "name": "arm", "scopes": ["admin"] })).expect(201);
+    let of_arm = json!({ "name": "arm", "scopes": ["admin"], "life_s": 60, "account": "arm" });
+    let arm = robot.post("/tokens", &of_arm).expect(201);
+    let arm = admin.with_token(arm.at("/secret").as_str().unwrap());
+    assert_eq!(arm.post(&approve, &json!({})).expect(403).code(), "own_rollout");
+    let by_arm = roll_out(&arm, &release, "sn-1", &json!({ "approval": true, "start": false }));
+    assert_eq!(admin.post(&format!("/rollouts/{by_arm}/approve"), &json!({})).expect(403).code(), "own_rollout");
     let long = json!({ "name": "long", "scopes": ["read"], "life_s": 3600 });
     let long = second.post("/tokens", &long).expect(201).at("/token/expires_at");
     let listed = admin.get("/tokens").expect(200).at("/items");
     let second = listed.as_array().unwrap().iter().find(|token| token["name"] == "second").unwrap().clone();
     assert_eq!(long, second["expires_at"], "it outlives its maker");
     let _ = ann.post(&approve, &json!({})).expect(200);
+}
+
+#[test]
+fn an_order_is_refused_before_anything_tells_whether_the_rollout_exists() {
+    let server = Server::start();
+    let admin = server.admin();
+    let _ = add_device(admin, "sn-1");
+    let release = publish(admin, "os", "1", ("a.bin", b"content"));
+    let rollout = roll_out(admin, &release, "sn-1", &json!({ "approval": true, "start": false }));
+    let reader = admin.post("/tokens", &json!({ "name": "r", "scopes": ["read"], "life_s": 60 })).expect(201);
+    let reader = admin.with_token(reader.at("/secret").as_str().unwrap());
+    let orders = ["start", "approve", "deny", "pause", "resume", "abort", "rollback", "next-wave", "retry"];
+    for order in orders {
+        let there = reader.post(&format!("/rollouts/{rollout}/{order}"), &json!({})).expect(403);
+        for absent in ["r-987654321", "nothing-of-this-name"] {
+            let answer = reader.post(&format!("/rollouts/{absent}/{order}"), &json!({})).expect(403);
+            assert_eq!(answer.text(), there.text(), "{order} {absent}");
+        }
+    }
+    let _ = reader.delete("/rollouts/r-987654321").expect(403);
 }

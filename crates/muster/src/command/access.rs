@@ -30,6 +30,9 @@ pub enum TokenCommand {
         /// How long it works.
         #[arg(long, default_value = "90d", value_parser = read::duration)]
         life: Duration,
+        /// A service account that you have made; your own if left out.
+        #[arg(long)]
+        account: Option<String>,
     },
 }
 
@@ -100,8 +103,8 @@ pub fn scope(text: &str) -> Result<Scope, String> {
 }
 
 pub fn token(here: &Here, command: TokenCommand) -> Outcome<()> {
-    let TokenCommand::Create { name, scope, life } = command;
-    let new = TokenCreate { name, scopes: scope, life_s: life.as_secs() };
+    let TokenCommand::Create { name, scope, life, account } = command;
+    let new = TokenCreate { name, scopes: scope, life_s: life.as_secs(), account };
     let made: TokenCreated = here.client.post("/tokens", &new)?;
     if here.format != Format::Table {
         return output::document(here.format, &made);

@@ -60,7 +60,8 @@ impl Order {
         }
     }
 
-    fn permission(self) -> Permission {
+    #[must_use]
+    pub fn permission(self) -> Permission {
         match self {
             Self::Approve | Self::Deny => Permission::RolloutsApprove,
             Self::Start | Self::Pause | Self::Resume | Self::Abort | Self::RollBack | Self::NextWave => {
@@ -178,11 +179,10 @@ pub fn order(
             Input::Start
         }
         Order::Approve => {
-            let author = tx.rollout(actor.project(), id)?.author.id;
+            let rollout = tx.rollout(actor.project(), id)?;
+            let behind = |account| tx.person_behind(actor.project(), account);
             // A service account decides nothing for whoever made it.
-            if by.id != author
-                && tx.person_behind(actor.project(), by.id)? == tx.person_behind(actor.project(), author)?
-            {
+            if rollout.phase == Phase::AwaitingApproval && behind(by.id)? == behind(rollout.author.id)? {
                 return Err(FlowError::Rollout(muster_domain::rollout::step::Refused::OwnRollout));
             }
             Input::Approve { by }

@@ -8,7 +8,7 @@ use muster_domain::{Actor, Permission};
 use muster_store::Tx;
 use muster_store::accounts::{Account, NewToken, Token};
 use muster_trust::secret;
-use muster_vocab::{Name, Timestamp, TokenId, limit};
+use muster_vocab::{AccountId, Name, Timestamp, TokenId, limit};
 use serde_json::json;
 
 use super::error::FlowError;
@@ -32,19 +32,30 @@ pub fn log_in(tx: &mut Tx<'_>, now: Timestamp, account: &Account) -> Result<(Tok
     }
     let (id, name, project) = (account.id, account.name.clone(), account.project);
     let actor = Actor::Account { id, name, project, rights };
-    let new = ("login".to_owned(), permissions, limit::SESSION_LIFE);
+    let new = (id, "login".to_owned(), permissions, limit::SESSION_LIFE);
     insert(tx, now, &actor, new, LOGIN)
 }
 
+/// A token as somebody asks for it.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub name: String,
+    pub permissions: Vec<Permission>,
+    pub life: Duration,
+    /// A service account that the asking person has made, if the token is not for himself.
+    pub account: Option<String>,
+}
+
+/// `by` is the token that asks.
 pub fn create(
     tx: &mut Tx<'_>,
     now: Timestamp,
     actor: &Actor,
-    (name, by): (&str, TokenId),
-    what: (Vec<Permission>, Duration),
+    by: TokenId,
+    wanted: Wanted,
 ) -> Result<(Token, String), FlowError> {
-    let (permissions, life) = what;
-    Name::parse(name).map_err(|source| FlowError::Name { field: "name", source })?;
+    let Wanted { name, permissions, life, account } = wanted;
+    Name::parse(&name).map_err(|source| FlowError::Name { field: "name", source })?;
     if permissions.is_empty() {
         return Err(FlowError::invalid("scopes", "give the token at least one scope, such as read"));
     }
@@ -58,37 +69,53 @@ pub fn create(
     let maker = tx.token(actor.project(), by)?;
     // One that was found or stolen can't be made to last.
     let life = if maker.is_login { life } else { life.min(maker.expires_at.since(now)) };
-    insert(tx, now, actor, (name.to_owned(), permissions, life), "token.create")
+    let account = match account {
+        Some(service) => own_service(tx, actor, maker.account, &service)?,
+        None => maker.account,
+    };
+    insert(tx, now, actor, (account, name, permissions, life), "token.create")
+}
+
+/// Only its maker may have tokens of a service account: what it approves is his approval, so that another's token of it
+/// would let him approve what is his own.
+fn own_service(tx: &Tx<'_>, actor: &Actor, asking: AccountId, name: &str) -> Result<AccountId, FlowError> {
+    actor.may(Permission::Admin)?;
+    let project = actor.project();
+    let service = tx.account(project, name)?;
+    if service.id == asking {
+        return Ok(asking);
+    }
+    if service.password.is_some() {
+        return Err(FlowError::Conflict(format!("{name} is a person, who makes tokens after logging in")));
+    }
+    if tx.person_behind(project, service.id)? != tx.person_behind(project, asking)? {
+        return Err(FlowError::Conflict(format!(
+            "{name} was made by somebody else, who alone makes its tokens: make a service account of your own"
+        )));
+    }
+    Ok(service.id)
 }
 
 fn insert(
     tx: &mut Tx<'_>,
     now: Timestamp,
     actor: &Actor,
-    new: (String, Vec<Permission>, Duration),
+    new: (AccountId, String, Vec<Permission>, Duration),
     action: &str,
 ) -> Result<(Token, String), FlowError> {
-    let Actor::Account { id: account, project, .. } = actor else {
-        return Err(FlowError::Conflict("only accounts have tokens".into()));
-    };
-    if tx.count_tokens(*project)? >= limit::TOKENS_PER_PROJECT_MAX {
+    let project = actor.project();
+    if tx.count_tokens(project)? >= limit::TOKENS_PER_PROJECT_MAX {
         return Err(FlowError::Conflict("the project has too many tokens: delete some".into()));
     }
     let secret = secret::generate(secret::TOKEN_PREFIX)?;
-    let (name, permissions, life) = new;
+    let (account, name, permissions, life) = new;
     let is_login = action == LOGIN;
-    let new = NewToken {
-        account: *account,
-        name,
-        digest: secret::digest(&secret),
-        permissions,
-        expires_at: now.plus(life),
-        is_login,
-    };
-    let id = tx.insert_token(*project, &new, now)?;
+    let new =
+        NewToken { account, name, digest: secret::digest(&secret), permissions, expires_at: now.plus(life), is_login };
+    let id = tx.insert_token(project, &new, now)?;
     let detail = json!({ "name": new.name, "permissions": new.permissions, "expires_at": new.expires_at });
     audit::record(tx, now, actor, (action, format!("token:{id}")), &detail)?;
-    Ok((tx.token(*project, id)?, secret))
+    Ok((tx.token(project, id)?, secret))
 }
 
 /// One's own, or anybody's for an admin.

@@ -6,6 +6,7 @@ use axum::Json as JsonBody;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use muster_domain::Permission;
 use muster_store::{StoreError, Tx, View};
 use muster_vocab::selector::schema::ROLLOUT_SCHEMA;
 use muster_vocab::{ProjectId, ReleaseId, RolloutId, Timestamp};
@@ -63,7 +64,7 @@ pub(super) async fn post(
     body: Json<RolloutCreate>,
 ) -> Result<Response, Refusal> {
     // Before anything is looked up: who may not make rollouts doesn't hear which releases there are.
-    operator.actor.may(muster_domain::Permission::RolloutsWrite).map_err(FlowError::from)?;
+    operator.actor.may(Permission::RolloutsWrite).map_err(FlowError::from)?;
     let asked = body.value;
     let (spec, named, actor, project) =
         (spec::spec(&asked)?, named(&asked)?, operator.actor.clone(), operator.project());
@@ -132,6 +133,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Refusal> {
     let (now, revision, project) = (app.now(), etag::expected(&headers)?, operator.project());
     app.write::<_, FlowError>(move |tx| {
+        operator.actor.may(Permission::RolloutsWrite)?;
         let id = id(tx, project, &text)?;
         check_revision(revision, tx.rollout(project, id)?.revision)?;
         rollouts::delete(tx, now, &operator.actor, id)
@@ -158,6 +160,8 @@ async fn order(app: &Arc<App>, ordered: Ordered, order: Order) -> Result<Respons
 fn give(tx: &mut Tx<'_>, now: Timestamp, what: (Ordered, Option<u64>), order: Order) -> Result<Rollout, FlowError> {
     let (Ordered { operator, text, reason, .. }, revision) = what;
     let project = operator.project();
+    // Before it is looked up: who may not order it is not told whether it exists.
+    operator.actor.may(order.permission())?;
     let id = id(tx, project, &text)?;
     check_revision(revision, tx.rollout(project, id)?.revision)?;
     let rollout = rollouts::order(tx, now, &operator.actor, (id, order), &reason)?;
@@ -208,6 +212,7 @@ pub(super) async fn retry(
     let body = text.clone();
     let request = Request { operator: &operator, headers: &headers, what: "retry", body: body.as_bytes() };
     create(&app, request, move |tx, now| {
+        actor.may(Permission::RolloutsWrite)?;
         let id = id(tx, project, &text)?;
         let rollout = rollouts::retry(tx, now, &actor, id)?;
         Ok(spec::show(tx, project, rollout, now)?)

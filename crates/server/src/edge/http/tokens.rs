@@ -21,7 +21,7 @@ use super::page::{Rows, page};
 use super::problem::{Refusal, Refusals};
 use super::show;
 use crate::App;
-use crate::flow::tokens;
+use crate::flow::tokens::{self, Wanted};
 
 /// List tokens; never their secrets.
 #[utoipa::path(get, path = "/tokens", operation_id = "list_tokens", tag = "tokens", params(PageQuery),
@@ -51,12 +51,13 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Json<TokenCreate>,
 ) -> Result<Response, Refusal> {
-    let TokenCreate { name, scopes, life_s } = body.value;
-    let what = (scopes.into_iter().map(show::permission).collect(), Duration::from_secs(life_s));
+    let TokenCreate { name, scopes, life_s, account } = body.value;
+    let permissions = scopes.into_iter().map(show::permission).collect();
+    let wanted = Wanted { name, permissions, life: Duration::from_secs(life_s), account };
     let (actor, by) = (operator.actor.clone(), operator.token);
     let request = Request { operator: &operator, headers: &headers, what: "token", body: &body.bytes };
     make(&app, request, move |tx, now| {
-        let (token, secret) = tokens::create(tx, now, &actor, (&name, by), what)?;
+        let (token, secret) = tokens::create(tx, now, &actor, by, wanted)?;
         let name = format!("token {}", token.id);
         Made::secret(&TokenCreated { token: show::token(token), secret }, &name)
     })
