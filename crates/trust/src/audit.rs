@@ -3,6 +3,10 @@
 //! Each record's digest covers its own fields and the digest of the record before, so that an edit, a removal or a
 //! reordering shows from there on. A cut-off tail shows when the newest digest was written down elsewhere.
 
+pub mod checkpoint;
+pub mod export;
+pub mod tree;
+
 use muster_vocab::{Sha256, Timestamp};
 use sha2::Digest;
 
