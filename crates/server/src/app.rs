@@ -5,9 +5,11 @@ use std::sync::atomic::AtomicU64;
 
 use muster_store::blobs::Blobs;
 use muster_store::{Changes, Store, StoreError, Tx, View};
+use muster_trust::audit::checkpoint::Signer;
 use muster_vocab::{DeviceId, Sha256, Timestamp};
 use tokio::sync::{Notify, RwLock, Semaphore, watch};
 
+use crate::audit_key::{self, AuditKeyError};
 use crate::config::Config;
 use crate::edge::tls::{TlsError, TlsSource};
 use crate::identity::{Identity, IdentityError};
@@ -26,6 +28,8 @@ pub struct App {
     pub blobs: Blobs,
     pub table: Arc<Table>,
     pub identity: Identity,
+    /// Vouches for the audit log.
+    pub audit_signer: Arc<Signer>,
     /// How the TLS listener speaks, if there is one.
     pub tls: Option<TlsSource>,
     /// The outbox got work.
@@ -68,6 +72,8 @@ pub enum OpenError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
+    AuditKey(#[from] AuditKeyError),
+    #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
@@ -101,6 +107,7 @@ impl App {
         let store = Arc::new(Store::open(&config.data, Box::new(on_commit))?);
         let blobs = Blobs::open(&config.data)?;
         fill(&store, &table)?;
+        let audit_signer = Arc::new(audit_key::load(&config.data)?);
         let identity = Identity::open(&store, &config.data, clock::now())?;
         let tls = config.tls_listen.map(|_| TlsSource::open(&config, &identity, clock::now())).transpose()?;
         let (stopping, _) = watch::channel(false);
@@ -111,6 +118,7 @@ impl App {
             blobs,
             table,
             identity,
+            audit_signer,
             tls,
             outbox,
             renders,

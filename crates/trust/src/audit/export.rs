@@ -62,6 +62,8 @@ pub struct Verified {
     pub checkpoints: u64,
     pub key: PublicKey,
     pub newest: Checkpoint,
+    /// The newest one as it was signed, to be kept elsewhere.
+    pub note: String,
 }
 
 /// The first fault, and where.
@@ -142,7 +144,7 @@ struct Walk {
     tree: Tree,
     head: Sha256,
     kept: Option<Checkpoint>,
-    newest: Option<Checkpoint>,
+    newest: Option<(Checkpoint, String)>,
     checkpoints: u64,
 }
 
@@ -188,13 +190,13 @@ impl Walk {
             return Err(What::OtherLog(checkpoint.origin));
         }
         let at = self.tree.size();
-        if checkpoint.size != at || self.newest.as_ref().is_some_and(|newest| newest.size >= at) {
+        if checkpoint.size != at || self.newest.as_ref().is_some_and(|(newest, _)| newest.size >= at) {
             return Err(What::Misplaced { size: checkpoint.size, at });
         }
         if !self.fits(&checkpoint) {
             return Err(What::Root(at));
         }
-        self.newest = Some(checkpoint);
+        self.newest = Some((checkpoint, note.to_owned()));
         self.checkpoints += 1;
         Ok(())
     }
@@ -209,8 +211,8 @@ impl Walk {
             return Err(What::Shorter { kept: kept.size, found });
         }
         match self.newest {
-            Some(newest) if newest.size == found => {
-                Ok(Verified { checkpoints: self.checkpoints, key: self.key, newest })
+            Some((newest, note)) if newest.size == found => {
+                Ok(Verified { checkpoints: self.checkpoints, key: self.key, newest, note })
             }
             Some(_) | None => Err(What::NoEnd),
         }
