@@ -8,6 +8,7 @@ mod figure;
 mod loader;
 mod parts;
 mod process;
+mod security;
 mod test;
 mod tidy;
 mod unpacked;
@@ -31,6 +32,7 @@ enum Routine {
     Demo(Demo),
     Test(test::Test),
     Faults(faults::Faults),
+    Security(security::Security),
     Tidy(tidy::Tidy),
     /// Build the agent for arm64 and run it in an emulator.
     Arm64,
@@ -71,6 +73,7 @@ fn run(routine: Routine) -> anyhow::Result<()> {
         Routine::Demo(demo) => demo.run(),
         Routine::Test(test) => test.run(),
         Routine::Faults(faults) => faults.run(),
+        Routine::Security(security) => security.run(),
         Routine::Tidy(tidy) => tidy.run(),
         Routine::Arm64 => arm64::check(),
         Routine::Delta(delta) => delta.run(),

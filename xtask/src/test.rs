@@ -36,6 +36,7 @@ enum Step {
     Arm64,
     Outside,
     Faults,
+    Security,
     Demo,
 }
 
@@ -48,6 +49,7 @@ impl Step {
             Step::Arm64 => "the agent on arm64",
             Step::Outside => "real clients against a real server",
             Step::Faults => "kills of the server",
+            Step::Security => "attacks",
             Step::Demo => "demo",
         }
     }
@@ -90,6 +92,7 @@ impl Test {
                 counted(&mut cargo, std::io::stdout())
             }
             Step::Faults => routine(&["faults", "--kills", "10", "--devices", "300"]),
+            Step::Security => routine(&["security"]),
             Step::Demo => routine(&["demo", "--exit"]),
         }
     }
@@ -98,7 +101,16 @@ impl Test {
 fn steps(fast: bool, filtered: bool) -> Vec<Step> {
     match (fast, filtered) {
         (false, false) => {
-            vec![Step::Tidy, Step::Inside, Step::Parts, Step::Arm64, Step::Outside, Step::Faults, Step::Demo]
+            vec![
+                Step::Tidy,
+                Step::Inside,
+                Step::Parts,
+                Step::Arm64,
+                Step::Outside,
+                Step::Faults,
+                Step::Security,
+                Step::Demo,
+            ]
         }
         (true, false) => vec![Step::Tidy, Step::Inside, Step::Outside],
         (false, true) => vec![Step::Inside, Step::Parts, Step::Outside],

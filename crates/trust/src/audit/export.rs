@@ -107,15 +107,19 @@ pub enum What {
     Shorter { kept: u64, found: u64 },
 }
 
-/// Reads the whole file; memory does not grow with it. Answers the first fault.
-pub fn verify(file: impl BufRead, known: &Known) -> Result<Verified, Fault> {
+/// Reads the whole file; memory grows with its longest line only. Answers the first fault.
+pub fn verify(mut file: impl BufRead, known: &Known) -> Result<Verified, Fault> {
     let mut walk: Option<Walk> = None;
-    let mut number = 0;
-    for line in file.split(b'\n') {
+    let (mut number, mut line) = (0, Vec::new());
+    loop {
         number += 1;
         let fault = |what| Fault { line: number, what };
-        let line = line.map_err(|error| fault(What::Unreadable(error)))?;
-        let line = canonical(&line).map_err(fault)?;
+        line.clear();
+        if file.read_until(b'\n', &mut line).map_err(|error| fault(What::Unreadable(error)))? == 0 {
+            break;
+        }
+        let line = line.strip_suffix(b"\n").ok_or_else(|| fault(What::Form))?;
+        let line = canonical(line).map_err(fault)?;
         match (&mut walk, line) {
             (None, Line::Header(header)) => walk = Some(Walk::begin(header, known).map_err(fault)?),
             (Some(walk), Line::Record(record)) => walk.record(&record).map_err(fault)?,
@@ -123,7 +127,7 @@ pub fn verify(file: impl BufRead, known: &Known) -> Result<Verified, Fault> {
             (None, _) | (Some(_), Line::Header(_)) => return Err(fault(What::Header)),
         }
     }
-    let fault = |what| Fault { line: number, what };
+    let fault = |what| Fault { line: number - 1, what };
     walk.ok_or_else(|| fault(What::Header))?.end().map_err(fault)
 }
 
