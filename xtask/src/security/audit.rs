@@ -100,13 +100,14 @@ fn chain(records: &mut [Exported]) {
 
 fn signed(records: &[Exported], signer: &Signer, told: &PublicKey) -> Vec<Line> {
     let mut lines = vec![Line::Header(Header { version: VERSION, origin: ORIGIN.to_owned(), key: told.to_string() })];
-    let mut tree = Tree::default();
+    let (mut tree, mut after) = (Tree::default(), 0);
     for (record, size) in records.iter().zip(1..) {
         tree.push(record.digest);
         lines.push(Line::Record(record.clone()));
         if size % CHECKPOINT_EVERY == 0 || size == records.len() as u64 {
             let (origin, root, head) = (ORIGIN.to_owned(), tree.root(), record.digest);
-            let checkpoint = Checkpoint { origin, size, root, head, at: Timestamp(record.at) };
+            let checkpoint = Checkpoint { origin, size, after, root, head, at: Timestamp(record.at) };
+            after = size;
             lines.push(Line::Checkpoint(signer.sign(&checkpoint)));
         }
     }

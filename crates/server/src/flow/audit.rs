@@ -101,7 +101,8 @@ pub fn sign(
         None => (Tree::default(), START),
         Some(row) => resume(signer, row)?,
     };
-    let rows = tx.audit_after(project, tree.size(), limit::AUDIT_CHECKPOINT_RECORDS)?;
+    let after = tree.size();
+    let rows = tx.audit_after(project, after, limit::AUDIT_CHECKPOINT_RECORDS)?;
     for row in &rows {
         let expected = tree.size() + 1;
         if row.sequence != expected || row.previous != head || row.digest != digest_of(row) {
@@ -112,7 +113,7 @@ pub fn sign(
     }
     if !rows.is_empty() {
         let size = tree.size();
-        let note = signer.sign(&Checkpoint { origin: origin(name), size, root: tree.root(), head, at: now });
+        let note = signer.sign(&Checkpoint { origin: origin(name), size, after, root: tree.root(), head, at: now });
         tx.insert_audit_checkpoint(project, &CheckpointRow { size, head, edge: tree.edge().to_vec(), note })?;
     }
     Ok(rows.len())

@@ -1,7 +1,8 @@
 //! Who vouches that the audit log was this long and looked like this?
 //!
-//! A tree head, signed by the server's Ed25519 key, in the text of C2SP `tlog-checkpoint` and `signed-note`. Two lines
-//! of our own follow the root, as that format allows: the newest record's digest and the time in ms since 1970.
+//! A tree head, signed by the server's Ed25519 key, in the text of C2SP `tlog-checkpoint` and `signed-note`. Lines of
+//! our own follow the root, as that format allows: the newest record's digest, the size of the checkpoint before, and
+//! the time in ms since 1970.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -40,6 +41,8 @@ pub struct Checkpoint {
     /// Which log: `muster/` and the project's name.
     pub origin: String,
     pub size: u64,
+    /// How many records the checkpoint before was of, so that none can be left out; 0 before the first.
+    pub after: u64,
     pub root: Sha256,
     /// Digest of record number `size`.
     pub head: Sha256,
@@ -137,7 +140,8 @@ impl std::str::FromStr for PublicKey {
 impl Checkpoint {
     fn text(&self) -> String {
         let root = STANDARD.encode(self.root.0);
-        format!("{}\n{}\n{root}\nhead {}\nat {}\n", self.origin, self.size, self.head, self.at.0)
+        let Self { origin, size, after, head, at, .. } = self;
+        format!("{origin}\n{size}\n{root}\nhead {head}\nafter {after}\nat {}\n", at.0)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -147,6 +151,7 @@ impl Checkpoint {
             size: lines.next()?.parse().ok()?,
             root: Sha256(STANDARD.decode(lines.next()?).ok()?.try_into().ok()?),
             head: lines.next()?.strip_prefix("head ")?.parse().ok()?,
+            after: lines.next()?.strip_prefix("after ")?.parse().ok()?,
             at: Timestamp(lines.next()?.strip_prefix("at ")?.parse().ok()?),
         };
         (read.text() == text).then_some(read)
@@ -159,7 +164,7 @@ mod tests {
 
     fn checkpoint() -> Checkpoint {
         let (root, head) = (Sha256([7; 32]), Sha256([8; 32]));
-        Checkpoint { origin: "muster/default".into(), size: 12, root, head, at: Timestamp(5) }
+        Checkpoint { origin: "muster/default".into(), size: 12, after: 7, root, head, at: Timestamp(5) }
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub enum What {
     OtherLog(String),
     #[error("a checkpoint of {size} records stands after record {at}")]
     Misplaced { size: u64, at: u64 },
+    #[error("a checkpoint follows that of {expected} records, and the one before it here is of {before}")]
+    Missing { expected: u64, before: u64 },
     #[error("the {0} records so far are not those that were signed")]
     Root(u64),
     #[error("the file ends without a checkpoint of its last record: its tail was cut off or added")]
@@ -196,6 +198,10 @@ impl Walk {
         let at = self.tree.size();
         if checkpoint.size != at || self.newest.as_ref().is_some_and(|(newest, _)| newest.size >= at) {
             return Err(What::Misplaced { size: checkpoint.size, at });
+        }
+        let before = self.newest.as_ref().map_or(0, |(newest, _)| newest.size);
+        if checkpoint.after != before {
+            return Err(What::Missing { expected: checkpoint.after, before });
         }
         if !self.fits(&checkpoint) {
             return Err(What::Root(at));

@@ -9,7 +9,7 @@ fn signer() -> Signer {
 fn lines(signer: &Signer, count: u64) -> Vec<Line> {
     let header = Header { version: VERSION, origin: "muster/default".into(), key: signer.public().to_string() };
     let mut lines = vec![Line::Header(header)];
-    let (mut tree, mut head) = (Tree::default(), START);
+    let (mut tree, mut head, mut after) = (Tree::default(), START, 0);
     for sequence in 1..=count {
         let mut record = Exported {
             sequence,
@@ -28,7 +28,8 @@ fn lines(signer: &Signer, count: u64) -> Vec<Line> {
         if sequence % 4 == 0 || sequence == count {
             let origin = "muster/default".into();
             let (size, root, at) = (sequence, tree.root(), Timestamp(2000));
-            lines.push(Line::Checkpoint(signer.sign(&Checkpoint { origin, size, root, head, at })));
+            lines.push(Line::Checkpoint(signer.sign(&Checkpoint { origin, size, after, root, head, at })));
+            after = size;
         }
     }
     lines
@@ -66,6 +67,8 @@ fn the_first_fault_is_told_with_its_place() {
     assert_eq!(removed, "line 3: record 3 stands where record 2 belongs: one was removed, added or moved");
     let moved = told_after(&|lines| lines.swap(2, 3));
     assert_eq!(moved, "line 3: record 3 stands where record 2 belongs: one was removed, added or moved");
+    let unsigned = told_after(&|lines| drop(lines.remove(5)));
+    assert_eq!(unsigned, "line 10: a checkpoint follows that of 4 records, and the one before it here is of 0");
     let cut = told_after(&|lines| lines.truncate(8));
     assert_eq!(cut, "line 8: the file ends without a checkpoint of its last record: its tail was cut off or added");
 }
