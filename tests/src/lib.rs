@@ -12,6 +12,7 @@ pub mod machine;
 pub mod operator;
 pub mod part;
 pub mod podman;
+pub mod python_tuf;
 pub mod rauc;
 pub mod raw;
 pub mod schemathesis;

@@ -10,4 +10,5 @@ mod faults;
 mod lives;
 mod power;
 mod real;
+mod signed;
 mod twin;

@@ -21,6 +21,9 @@ const WAIT_FOR_OTHERS: &str = "DPkg::Lock::Timeout=300";
 /// The release of the API fuzzer whose findings are known.
 const SCHEMATHESIS_RELEASE: &str = "4.32.5";
 
+/// The release of the reference implementation of TUF whose documents are known.
+const PYTHON_TUF: [&str; 2] = ["tuf==6.0.0", "securesystemslib[crypto]==1.3.1"];
+
 /// A program that Debian packages.
 #[derive(Debug)]
 struct Part {
@@ -74,6 +77,10 @@ const DOCKER_COMPOSE: Part =
     Part { program: "docker-compose", packages: &["docker-compose"], why: "the agent brings Compose files up with it" };
 const BUSYBOX: Part =
     Part { program: "busybox", packages: &["busybox-static"], why: "images of tests are made of nothing else" };
+const SOFTHSM: Part =
+    Part { program: "softhsm2-util", packages: &["softhsm2"], why: "releases are signed with a key in its token" };
+const PKCS11_TOOL: Part =
+    Part { program: "pkcs11-tool", packages: &["opensc"], why: "the key in SoftHSM's token is made with it" };
 const PYTHON: Part = Part { program: "python3", packages: &["python3"], why: "the API fuzzer runs on it" };
 
 const STRONGSWAN: Part = Part {
@@ -82,7 +89,7 @@ const STRONGSWAN: Part = Part {
     why: "devices enrol with its EST client",
 };
 
-const FOR_TESTS: [&Part; 24] = [
+const FOR_TESTS: [&Part; 26] = [
     &SWUPDATE,
     &CPIO,
     &OPENSSL,
@@ -106,6 +113,8 @@ const FOR_TESTS: [&Part; 24] = [
     &DOCKER,
     &DOCKER_COMPOSE,
     &BUSYBOX,
+    &SOFTHSM,
+    &PKCS11_TOOL,
     &STRONGSWAN,
 ];
 
@@ -122,7 +131,8 @@ pub fn for_tests() -> anyhow::Result<()> {
         install(part)?;
     }
     unpacked::for_machines()?;
-    schemathesis().map(|_| ())
+    schemathesis()?;
+    python_tuf()
 }
 
 /// The `nginx` that check-ins are compared with.
@@ -171,6 +181,20 @@ pub fn schemathesis() -> anyhow::Result<PathBuf> {
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", &package];
     process::run(process::command(folder.join("bin/python")).args(pip))?;
     Ok(program)
+}
+
+/// The reference implementation of TUF, in an environment of its own: `target/parts/tuf`.
+fn python_tuf() -> anyhow::Result<()> {
+    let folder = process::root().join("target/parts/tuf");
+    let python = folder.join("bin/python");
+    if process::output(process::command(&python).args(["-c", "import tuf.ngclient, cryptography"])).is_ok() {
+        return Ok(());
+    }
+    let interpreter = install(&PYTHON)?;
+    eprintln!("installing {}: it reads what Muster signs, and makes what the agent reads", PYTHON_TUF[0]);
+    make_environment(&interpreter, &folder)?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    process::run(process::command(&python).args(pip).args(PYTHON_TUF)).map(|_| ())
 }
 
 fn is_release(program: &Path, release: &str) -> bool {

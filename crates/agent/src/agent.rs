@@ -10,6 +10,7 @@ mod delta;
 mod fetch;
 mod perform;
 mod talk;
+pub mod vouch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,8 @@ pub struct Settings {
     pub download_bytes_per_s: Option<u64>,
     /// Bytes that are fetched, and made durable, at a time.
     pub piece_bytes: u64,
+    /// None: every order of the server is believed.
+    pub trust: Option<vouch::TrustSettings>,
     /// None: the device tells nothing of itself.
     pub attributes: Option<AttributeSettings>,
     pub configuration: ConfigurationSettings,
@@ -69,6 +72,7 @@ impl Default for Settings {
             reserve_bytes: 16 * 1024 * 1024,
             download_bytes_per_s: None,
             piece_bytes: 4 * 1024 * 1024,
+            trust: None,
             attributes: None,
             configuration: ConfigurationSettings::default(),
             commands: CommandSettings::default(),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use muster_vocab::nearest::nearest;
 use serde::{Deserialize, Serialize};
 
+use crate::agent::vouch::TrustSettings;
 use crate::attributes::AttributeSettings;
 use crate::install::Installer;
 use crate::io::net::is_address;
@@ -46,6 +47,9 @@ pub struct Config {
     /// Lists of packages on the device, whose digests are told to the server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sboms: Vec<PathBuf>,
+    /// By what orders are judged; none: every order of the server is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
     #[serde(default)]
     pub policy: Policy,
     #[serde(default)]
@@ -63,6 +67,15 @@ pub struct Config {
     pub restart: Vec<String>,
     #[serde(default, rename = "component")]
     pub components: BTreeMap<String, Component>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// The first root, made by `muster keys ceremony`.
+    pub root: PathBuf,
+    /// Channels whose releases this device takes.
+    pub channels: Vec<String>,
 }
 
 fn folder_default() -> PathBuf {
@@ -186,6 +199,9 @@ impl Config {
                 "`health`: {passes} passes, {interval_s} s apart, don't fit in deadline_s = {deadline_s}"
             ));
         }
+        if self.trust.as_ref().is_some_and(|trust| trust.channels.is_empty() || trust.root.is_relative()) {
+            return Err("`trust`: root is an absolute path, and channels has one at least".into());
+        }
         if self.limits.download_bytes_per_s == Some(0) {
             return Err("`limits`: download_bytes_per_s = 0 would never fetch anything; leave it out".into());
         }
@@ -204,6 +220,11 @@ impl Config {
             reach_server: self.health.reach_server,
             reserve_bytes: self.limits.reserve_bytes,
             download_bytes_per_s: self.limits.download_bytes_per_s,
+            trust: self.trust.as_ref().map(|trust| TrustSettings {
+                root: trust.root.clone(),
+                device: format!("{}/{}", self.project, self.device),
+                channels: trust.channels.clone(),
+            }),
             attributes: Some(AttributeSettings { sboms: self.sboms.clone(), ..AttributeSettings::default() }),
             commands: self.commands.settings(),
             configuration: self.configuration.settings(&self.folder),

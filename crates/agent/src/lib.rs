@@ -17,6 +17,7 @@ pub mod join;
 pub mod judge;
 pub mod keep;
 pub mod machine;
+pub mod metadata;
 pub mod queue;
 pub mod redact;
 pub mod state;

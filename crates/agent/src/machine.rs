@@ -170,7 +170,7 @@ fn take_order(state: &mut State, facts: &Facts<'_>, order: Deployment) -> Result
         // A more urgent one goes first; nothing that runs was touched, and the other may come again.
         Some(_) | None => {}
     }
-    state.update = Some(Update { order, phase: Phase::Offered, parts: Vec::new(), why: Vec::new() });
+    state.update = Some(Update { order, phase: Phase::Offered, parts: Vec::new(), why: Vec::new(), counter: 0 });
     Ok(())
 }
 
@@ -361,6 +361,7 @@ fn note_installed(state: &mut State, update: &Update) {
         state.installed.insert(component.name.clone(), installed);
     }
     state.release = Some(update.release());
+    state.counter = state.counter.max(update.counter);
 }
 
 /// An action that ended here is not taken again: the server is told once more how it ended, in case it has forgotten.

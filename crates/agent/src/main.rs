@@ -10,11 +10,13 @@ use lexopt::prelude::{Long, Short, Value, ValueExt};
 use muster_agent::config::{self, Config};
 use muster_agent::io::identity::{self, Identity, NewKey};
 use muster_agent::io::net::{Reach, RealNet};
-use muster_agent::io::{disk::RealDisk, host::RealHost, watchdog::Watchdog};
+use muster_agent::io::{disk::RealDisk, host::RealHost, repository, watchdog::Watchdog};
 use muster_agent::join::{self, Prepared};
 use muster_agent::keep::{Found, Keeper};
 use muster_agent::world::{Call, Host, Net};
 use muster_agent::{Agent, Disk, Wait, World};
+use muster_trust::tuf::document::Spelling;
+use muster_trust::tuf::trusted::Trusted;
 use muster_wire::agent::{Join, Joined, Root, Waiting};
 
 const HELP: &str = "\
@@ -28,6 +30,8 @@ muster-agent: brings this device from one release to the next, and back by itsel
   muster-agent run           does what the server orders, for ever
   muster-agent status        what is installed, what is under way, what is not told yet [--json]
   muster-agent check         is the file in order?
+  muster-agent tuf           reads signed metadata of any repository, as TUF's conformance suite asks:
+                             --metadata-dir D init ROOT | --metadata-url U refresh | --target-name T … download
 
   --config FILE   the agent's file [/etc/muster/agent.toml]
   --help, --version
@@ -76,7 +80,12 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match arguments().and_then(|arguments| act(&arguments)) {
+    let mut parser = lexopt::Parser::from_env();
+    let done = match parser.raw_args().is_ok_and(|mut words| words.next_if(|word| word == "tuf").is_some()) {
+        true => repository::run(parser),
+        false => arguments(parser).and_then(|arguments| act(&arguments)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {
             eprintln!("muster-agent: {failed:#}");
@@ -85,9 +94,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn arguments() -> anyhow::Result<Arguments> {
+fn arguments(mut parser: lexopt::Parser) -> anyhow::Result<Arguments> {
     let mut found = Arguments::default();
-    let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("help") | Short('h') => found.command = "help".into(),
@@ -118,6 +126,7 @@ fn act(arguments: &Arguments) -> anyhow::Result<()> {
         "check" => {
             let config = Config::read(&path)?;
             reach(&config)?;
+            check_root(&config)?;
             let names: Vec<&str> = config.components.keys().map(String::as_str).collect();
             let names = if names.is_empty() { "no components yet".to_owned() } else { names.join(", ") };
             say(&format!("{} is in order: {names}", path.display()));
@@ -134,6 +143,15 @@ fn act(arguments: &Arguments) -> anyhow::Result<()> {
         "" => bail!("say what to do: join, run, status or check; see muster-agent --help"),
         other => bail!("there is no command {other:?}: join, run, status or check; see muster-agent --help"),
     }
+}
+
+/// A root that doesn't hold would have every order refused.
+fn check_root(config: &Config) -> anyhow::Result<()> {
+    let Some(trust) = &config.trust else { return Ok(()) };
+    let reading = || format!("reading the root {}", trust.root.display());
+    let root = std::fs::read(&trust.root).with_context(reading)?;
+    Trusted::start(&root, Spelling::Exact).with_context(reading)?;
+    Ok(())
 }
 
 fn say(text: &str) {

@@ -16,6 +16,9 @@ pub struct State {
     pub installed: BTreeMap<String, Installed>,
     /// `name@version` of the release that runs.
     pub release: Option<String>,
+    /// Of the signed releases that ran here, the highest counter; no order goes below it.
+    #[serde(default)]
+    pub counter: u64,
     pub update: Option<Update>,
     /// Actions that ended, newest last: the same order is never taken twice.
     pub ended: Vec<Ended>,
@@ -75,6 +78,9 @@ pub struct Update {
     pub parts: Vec<Part>,
     /// Why it ends other than well, with the last lines of the log.
     pub why: Vec<String>,
+    /// As it was signed, if the device asks for signatures.
+    #[serde(default)]
+    pub counter: u64,
 }
 
 /// One component on its way.

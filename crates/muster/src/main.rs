@@ -25,6 +25,7 @@ use command::delta::{self, DeltaCommand};
 use command::device::{self, ActionCommand, DeviceCommand, LabelCommand};
 use command::identity::{self, AuthorityCommand, ClaimCommand, IdentityCommand};
 use command::join_token::{self, JoinTokenCommand};
+use command::keys::{self, KeysCommand};
 use command::kind::{self, DeleteArgs, DescribeArgs, GetArgs};
 use command::order::{self, OrderCommand};
 use command::release::{self, ChannelCommand, ReleaseCommand};
@@ -101,6 +102,9 @@ enum Command {
     /// Make, publish and yank releases.
     #[command(subcommand)]
     Release(ReleaseCommand),
+    /// Keys that are on no server, and what is signed with them.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Moving names for releases.
     #[command(subcommand)]
     Channel(ChannelCommand),
@@ -178,6 +182,7 @@ fn main() -> ExitCode {
         Command::Label(command) => here().and_then(|here| device::label(&here, command)),
         Command::Artifact(command) => here().and_then(|here| artifact::run(&here, command)),
         Command::Release(command) => here().and_then(|here| release::run(&here, command)),
+        Command::Keys(command) => keys::run(here, command),
         Command::Channel(command) => here().and_then(|here| release::channel(&here, command)),
         Command::Rollout(command) => here().and_then(|here| rollout::run(&here, command)),
         Command::Device(command) => here().and_then(|here| device::run(&here, command)),

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::edge::tls::{TlsError, TlsSource};
 use crate::identity::{Identity, IdentityError};
 use crate::sessions::Sessions;
+use crate::signing::Signing;
 use crate::table::Table;
 use crate::waiting::Waiting;
 use crate::{clock, descriptors};
@@ -26,6 +27,8 @@ pub struct App {
     pub config: Config,
     pub store: Arc<Store>,
     pub blobs: Blobs,
+    /// Keys that are online.
+    pub signing: Arc<Signing>,
     pub table: Arc<Table>,
     pub identity: Identity,
     /// Vouches for the audit log.
@@ -106,6 +109,8 @@ impl App {
         };
         let store = Arc::new(Store::open(&config.data, Box::new(on_commit))?);
         let blobs = Blobs::open(&config.data)?;
+        let signing = Signing::open(&config.data)
+            .map_err(|source| StoreError::File { what: "reading or making the keys that sign metadata", source })?;
         fill(&store, &table)?;
         let audit_signer = Arc::new(audit_key::load(&config.data)?);
         let identity = Identity::open(&store, &config.data, clock::now())?;
@@ -116,6 +121,7 @@ impl App {
             config,
             store,
             blobs,
+            signing: Arc::new(signing),
             table,
             identity,
             audit_signer,

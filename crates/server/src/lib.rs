@@ -12,6 +12,7 @@ pub mod edge;
 pub mod flow;
 pub mod identity;
 pub mod sessions;
+pub mod signing;
 pub mod start;
 pub mod table;
 pub mod waiting;

@@ -17,6 +17,7 @@ pub mod events;
 pub mod idempotency;
 pub mod identity;
 pub mod join;
+pub mod metadata;
 pub mod outbox;
 pub mod page;
 pub mod projects;

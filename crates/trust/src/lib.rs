@@ -1,6 +1,11 @@
-//! What may be believed? Passwords, tokens and the audit chain.
+//! What may be believed? Passwords, tokens, the audit chain and signed metadata.
 
 pub mod audit;
+#[cfg(feature = "authority")]
 pub mod authority;
+#[cfg(feature = "people")]
 pub mod password;
+#[cfg(feature = "people")]
 pub mod secret;
+#[cfg(feature = "tuf")]
+pub mod tuf;

@@ -239,3 +239,14 @@ pub const AUDIT_CHECKPOINT_RECORDS: u32 = 1000;
 
 /// New audit records are signed this often: what an intruder could still rewrite unseen.
 pub const AUDIT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+/// Roots that one refresh goes forward; the next refresh goes on from there.
+pub const TUF_ROOTS_MAX: u32 = 256;
+/// Signed metadata, one document: what other clients of the standard allow, so that their repositories can be read.
+pub const TUF_ROOT_BYTES_MAX: u64 = 512_000;
+pub const TUF_TIMESTAMP_BYTES_MAX: u64 = 16_384;
+pub const TUF_SNAPSHOT_BYTES_MAX: u64 = 2_000_000;
+pub const TUF_TARGETS_BYTES_MAX: u64 = 5_000_000;
+/// Roles that one search looks into: a channel is one step from the top, and a ring of delegations has to end.
+pub const TUF_ROLES_VISITED_MAX: usize = 32;
+/// Releases that one channel vouches for at a time: a device reads them all, at some 200 bytes each.
+pub const CHANNEL_RELEASES_MAX: usize = 200;

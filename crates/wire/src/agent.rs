@@ -121,8 +121,18 @@ pub struct Deployment {
     /// An older version is meant: a way back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub downgrade: bool,
+    /// Which channels vouch for it; a device that was given a root asks one that it follows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed: Vec<SignedBy>,
     pub terms: Terms,
     pub components: Vec<Component>,
+}
+
+/// Which channel vouches for a release, below `/device/v1/metadata`, and the counter that its signer gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedBy {
+    pub channel: String,
+    pub counter: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,6 +15,7 @@ pub mod device;
 pub mod event;
 pub mod identity;
 pub mod join_token;
+pub mod metadata;
 pub mod page;
 pub mod problem;
 pub mod project;

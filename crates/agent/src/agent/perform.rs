@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::vouch::Vouched;
 use super::{Agent, Wait, incoming};
 use crate::install::{InstallError, Installer, Running, Takes};
 use crate::keep::KeepError;
@@ -18,7 +19,18 @@ impl Agent {
     pub(super) fn perform(&mut self, world: &dyn World) -> Result<Wait, KeepError> {
         let input = match self.due() {
             Due::Nothing => return Ok(self.wait(world.host().uptime())),
-            Due::Consider => self.consider(world),
+            Due::Consider => match self.vouched(world) {
+                Vouched::Yes(counter) => {
+                    // Durable with the acceptance, or not needed.
+                    self.state.update.iter_mut().for_each(|update| update.counter = counter);
+                    self.consider(world)
+                }
+                Vouched::No(why) => Input::Refuse(vec![why]),
+                Vouched::NotNow(why) => {
+                    world.host().log(&format!("whether the order is signed could not be asked: {why}"));
+                    return Ok(self.rest(world, ASK_AGAIN));
+                }
+            },
             Due::Fetch { part, artifact } => return self.fetch(world, (part, artifact)),
             Due::Stage { part } => return self.stage(world, part),
             Due::Permit if self.is_doubtful => return Ok(self.wait(world.host().uptime())),

@@ -6,5 +6,6 @@ pub mod identity;
 pub mod net;
 mod probe;
 pub mod program;
+pub mod repository;
 pub mod session;
 pub mod watchdog;

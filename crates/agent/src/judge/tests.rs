@@ -92,6 +92,7 @@ fn a_person_says_yes_or_no_or_nothing_yet() {
         release: "gateway".into(),
         version: "1.1".into(),
         downgrade: false,
+        signed: vec![],
         terms: muster_wire::agent::Terms { download: false, install: false, forced: false },
         components: vec![],
     };

@@ -8,6 +8,7 @@ pub mod delta;
 pub mod device;
 pub mod identity;
 pub mod join_token;
+pub mod keys;
 pub mod kind;
 pub mod order;
 pub mod release;
@@ -15,6 +16,7 @@ pub mod remote;
 pub mod role;
 pub mod rollout;
 pub mod session;
+pub mod sign;
 pub mod terminal;
 pub mod watch;
 

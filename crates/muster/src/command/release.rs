@@ -9,6 +9,7 @@ use muster_wire::channel::{Channel, ChannelPut};
 use muster_wire::release::{Component, ComponentArtifact, Release, ReleaseCreate, Yank};
 use serde_json::json;
 
+use super::sign::{self, SignArgs};
 use super::{Here, artifact};
 use crate::client::part;
 use crate::exit::{Failed, Outcome};
@@ -23,6 +24,7 @@ pub enum ReleaseCommand {
         /// name@version
         release: String,
     },
+    Sign(SignArgs),
     /// No new rollout can use it; devices that run it keep it.
     Yank {
         /// name@version
@@ -70,6 +72,7 @@ pub enum ChannelCommand {
 pub fn run(here: &Here, command: ReleaseCommand) -> Outcome<()> {
     let release: Release = match command {
         ReleaseCommand::Create(args) => create(here, args)?,
+        ReleaseCommand::Sign(args) => return sign::sign(here, &args),
         ReleaseCommand::Publish { release } => here.client.post(&format!("{}/publish", path(&release)?), &json!({}))?,
         ReleaseCommand::Yank { release, reason } => {
             here.client.post(&format!("{}/yank", path(&release)?), &Yank { reason })?
@@ -78,7 +81,7 @@ pub fn run(here: &Here, command: ReleaseCommand) -> Outcome<()> {
     output::one(here.format, &release)
 }
 
-fn path(release: &str) -> Outcome<String> {
+pub fn path(release: &str) -> Outcome<String> {
     match release.split_once('@') {
         Some((name, version)) => Ok(format!("/releases/{}/{}", part(name), part(version))),
         None => Err(Failed::Usage(format!("{release:?} is no release: write name@version"))),

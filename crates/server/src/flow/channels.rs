@@ -11,6 +11,7 @@ use serde_json::json;
 use super::audit;
 use super::devices::check_revision;
 use super::error::FlowError;
+use super::metadata;
 
 /// Points a channel at a published release; makes the channel if it is new.
 pub fn put(
@@ -34,6 +35,15 @@ pub fn put(
     let label = format!("{}@{}", release.0, release.1);
     if found.state != ReleaseState::Published {
         return Err(FlowError::Conflict(format!("release {label} is not published, so a channel can't name it")));
+    }
+    if metadata::is_signed_channel(tx, actor.project(), name)? {
+        let vouched = metadata::vouched(tx, actor.project(), &found)?;
+        if !vouched.iter().any(|vouched| vouched.by.channel == name) {
+            return Err(FlowError::Conflict(format!(
+                "channel {name} takes releases only that are signed for it offline: \
+                 `muster release sign {label} --channel {name}`"
+            )));
+        }
     }
     let channel = Channel {
         id: 0,

@@ -10,6 +10,7 @@ pub mod devices;
 pub mod error;
 pub mod identity;
 pub mod join;
+pub mod metadata;
 pub mod projects;
 pub mod releases;
 pub mod reports;

@@ -180,7 +180,9 @@ pub fn order(
         Order::Approve => {
             let author = tx.rollout(actor.project(), id)?.author.id;
             // A service account decides nothing for whoever made it.
-            if tx.person_behind(actor.project(), by.id)? == tx.person_behind(actor.project(), author)? {
+            if by.id != author
+                && tx.person_behind(actor.project(), by.id)? == tx.person_behind(actor.project(), author)?
+            {
                 return Err(FlowError::Rollout(muster_domain::rollout::step::Refused::OwnRollout));
             }
             Input::Approve { by }

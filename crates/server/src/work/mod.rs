@@ -4,6 +4,7 @@ pub mod checkpoints;
 pub mod collect;
 pub mod intervals;
 pub mod join;
+pub mod metadata;
 pub mod outbox;
 pub mod routes;
 pub mod seen;
@@ -30,6 +31,8 @@ const INTERVALS_INTERVAL: Duration = Duration::from_secs(10);
 const COLLECT_INTERVAL: Duration = Duration::from_secs(300);
 /// Deltas from what devices run now are looked for, even if no release was published.
 const ROUTES_INTERVAL: Duration = Duration::from_secs(600);
+/// How often timestamps are looked at; they live for days.
+const METADATA_INTERVAL: Duration = Duration::from_secs(600);
 /// The outbox is looked at even if nobody called, in case a batch failed.
 const OUTBOX_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -50,6 +53,7 @@ pub fn start(app: &Arc<App>) -> Workers {
     set.spawn(every(app.clone(), JOIN_INTERVAL, async |app| join::join_devices(app).await));
     set.spawn(every(app.clone(), INTERVALS_INTERVAL, async |app| intervals::settle_intervals(app).await));
     set.spawn(every(app.clone(), limit::SEEN_FLUSH_INTERVAL, async |app| seen::flush_seen(app).await));
+    set.spawn(every(app.clone(), METADATA_INTERVAL, async |app| metadata::renew_timestamps(app).await));
     set.spawn(every(app.clone(), COLLECT_INTERVAL, async |app| collect::collect(app).await));
     set.spawn(every(app.clone(), limit::AUDIT_CHECKPOINT_INTERVAL, async |app| {
         checkpoints::sign_checkpoints(app).await

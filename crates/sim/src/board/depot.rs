@@ -252,6 +252,7 @@ impl Inner {
             release: "board".into(),
             version: placed.order.version.clone(),
             downgrade: placed.order.downgrade,
+            signed: vec![],
             terms: wire::Terms { download: true, install: true, forced: true },
             components: placed.order.components.iter().map(component).collect(),
         })

@@ -17,7 +17,7 @@ use super::artifacts::routes_for;
 use super::caller::Caller;
 use crate::App;
 use crate::edge::http::problem::Refusal;
-use crate::flow::actions;
+use crate::flow::{actions, metadata};
 
 /// Hands out the deployment and records that the device has it, if that is news.
 pub(super) async fn fetch(
@@ -79,6 +79,7 @@ fn deployment(view: &View<'_>, project: ProjectId, action: &Action) -> Result<De
     let before: BTreeMap<Sha256, Sha256> =
         runs.as_ref().map(|runs| pairs(&release, runs).collect()).unwrap_or_default();
     let downgrade = action.rollback || view.rollout(project, action.rollout)?.spec.allow_downgrade;
+    let signed = metadata::vouched(view, project, &release)?.into_iter().map(|vouched| vouched.by).collect();
     let mut components = Vec::with_capacity(release.components.len());
     for component in release.components {
         let mut artifacts = Vec::with_capacity(component.artifacts.len());
@@ -99,6 +100,7 @@ fn deployment(view: &View<'_>, project: ProjectId, action: &Action) -> Result<De
         release: release.name.to_string(),
         version: release.version.to_string(),
         downgrade,
+        signed,
         terms: Terms { download: false, install: false, forced: false },
         components,
     })

@@ -9,6 +9,7 @@ mod body;
 mod caller;
 mod certificate;
 mod join;
+mod metadata;
 mod orders;
 mod reports;
 mod sessions;
@@ -36,6 +37,7 @@ pub fn routes(app: &Arc<App>) -> Router {
         .route("/device/v1/artifacts/{digest}", get(artifacts::download))
         .route("/device/v1/artifacts/{digest}/compressed", get(artifacts::download_compressed))
         .route("/device/v1/artifacts/{digest}/from/{from}", get(artifacts::download_delta))
+        .route("/device/v1/metadata/{name}", get(metadata::fetch))
         .route("/device/v1/reports", post(reports::take))
         .route("/device/v1", any(nothing))
         .route("/device/v1/", any(nothing))

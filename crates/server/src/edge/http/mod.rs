@@ -15,6 +15,7 @@ mod etag;
 mod events;
 mod identity;
 mod join_tokens;
+mod metadata;
 mod page;
 pub(in crate::edge) mod problem;
 mod projects;

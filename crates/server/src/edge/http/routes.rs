@@ -17,7 +17,7 @@ use utoipa_axum::routes as documented;
 use super::problem::Refusal;
 use super::{
     accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, identity, join_tokens,
-    projects, releases, remote_sessions, roles, rollouts, session, tokens, uploads,
+    metadata, projects, releases, remote_sessions, roles, rollouts, session, tokens, uploads,
 };
 use crate::App;
 
@@ -40,8 +40,13 @@ impl utoipa::Modify for Bearer {
 }
 
 fn api() -> OpenApiRouter<Arc<App>> {
-    let routes =
-        people().merge(devices_and_identity()).merge(releases()).merge(rollouts()).merge(twins()).merge(records());
+    let routes = people()
+        .merge(devices_and_identity())
+        .merge(releases())
+        .merge(rollouts())
+        .merge(twins())
+        .merge(records())
+        .merge(signed());
     OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes)
 }
 
@@ -150,6 +155,11 @@ fn records() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(audit::verify))
         .routes(documented!(audit::export))
         .routes(documented!(events::stream))
+}
+
+/// Signed metadata.
+fn signed() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(documented!(metadata::get)).routes(documented!(metadata::put))
 }
 
 /// The OpenAPI 3.1 document, as served and as kept in docs/openapi.json.
