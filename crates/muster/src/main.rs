@@ -17,8 +17,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use command::Here;
-use command::access::{self, AccountCommand, AuditCommand, ProjectCommand, TokenCommand};
+use command::access::{self, AccountCommand, ProjectCommand, TokenCommand};
 use command::artifact::{self, ArtifactCommand};
+use command::audit::{self, AuditCommand};
 use command::configuration::{self, ConfigurationCommand};
 use command::delta::{self, DeltaCommand};
 use command::device::{self, ActionCommand, DeviceCommand, LabelCommand};
@@ -197,7 +198,11 @@ fn main() -> ExitCode {
         Command::JoinToken(command) => here().and_then(|here| join_token::run(&here, command)),
         Command::Account(command) => here().and_then(|here| access::account(&here, command)),
         Command::Project(command) => here().and_then(|here| access::project(&here, command)),
-        Command::Audit(command) => here().and_then(|here| access::audit(&here, &command)),
+        Command::Audit(AuditCommand::Export { file }) => here().and_then(|here| audit::export(&here, file.as_deref())),
+        Command::Audit(AuditCommand::Verify(args)) => match &args.file {
+            Some(file) => audit::verify_file(format, file, &args),
+            None => here().and_then(|here| audit::verify_server(&here)),
+        },
         Command::Completion { shell } => completion(shell),
         Command::Openapi => output::print(&format!("{}\n", muster_server::edge::http::routes::openapi())),
     })

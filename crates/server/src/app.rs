@@ -5,9 +5,11 @@ use std::sync::atomic::AtomicU64;
 
 use muster_store::blobs::Blobs;
 use muster_store::{Changes, Store, StoreError, Tx, View};
+use muster_trust::audit::checkpoint::Signer;
 use muster_vocab::{DeviceId, Sha256, Timestamp};
 use tokio::sync::{Notify, RwLock, Semaphore, watch};
 
+use crate::audit_key::{self, AuditKeyError};
 use crate::config::Config;
 use crate::edge::tls::{TlsError, TlsSource};
 use crate::identity::{Identity, IdentityError};
@@ -29,6 +31,8 @@ pub struct App {
     pub signing: Arc<Signing>,
     pub table: Arc<Table>,
     pub identity: Identity,
+    /// Vouches for the audit log.
+    pub audit_signer: Arc<Signer>,
     /// How the TLS listener speaks, if there is one.
     pub tls: Option<TlsSource>,
     /// The outbox got work.
@@ -71,6 +75,8 @@ pub enum OpenError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
+    AuditKey(#[from] AuditKeyError),
+    #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
@@ -106,6 +112,7 @@ impl App {
         let signing = Signing::open(&config.data)
             .map_err(|source| StoreError::File { what: "reading or making the keys that sign metadata", source })?;
         fill(&store, &table)?;
+        let audit_signer = Arc::new(audit_key::load(&config.data)?);
         let identity = Identity::open(&store, &config.data, clock::now())?;
         let tls = config.tls_listen.map(|_| TlsSource::open(&config, &identity, clock::now())).transpose()?;
         let (stopping, _) = watch::channel(false);
@@ -117,6 +124,7 @@ impl App {
             signing: Arc::new(signing),
             table,
             identity,
+            audit_signer,
             tls,
             outbox,
             renders,

@@ -4,6 +4,7 @@
 //! decisions left to do, and `app` puts it together by hand.
 
 pub mod app;
+pub mod audit_key;
 pub mod clock;
 pub mod config;
 mod descriptors;

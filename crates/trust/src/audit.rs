@@ -3,6 +3,13 @@
 //! Each record's digest covers its own fields and the digest of the record before, so that an edit, a removal or a
 //! reordering shows from there on. A cut-off tail shows when the newest digest was written down elsewhere.
 
+#[cfg(feature = "people")]
+pub mod checkpoint;
+#[cfg(feature = "people")]
+pub mod export;
+#[cfg(feature = "people")]
+pub mod tree;
+
 use muster_vocab::{Sha256, Timestamp};
 use sha2::Digest;
 

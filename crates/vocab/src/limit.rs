@@ -233,6 +233,12 @@ pub const QUEUE_NAME_CHARS_MAX: usize = 64;
 pub const JOIN_TOKENS_PER_PROJECT_MAX: u32 = 1000;
 /// A token that lets devices in for longer than this is forgotten somewhere.
 pub const JOIN_TOKEN_LIFE_MAX: Duration = Duration::from_secs(2 * 365 * 24 * 3600);
+
+/// A checkpoint covers at most this many new audit records: one transaction that doesn't hold up others.
+pub const AUDIT_CHECKPOINT_RECORDS: u32 = 1000;
+
+/// New audit records are signed this often: what an intruder could still rewrite unseen.
+pub const AUDIT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 /// Roots that one refresh goes forward; the next refresh goes on from there.
 pub const TUF_ROOTS_MAX: u32 = 256;
 /// Signed metadata, one document: what other clients of the standard allow, so that their repositories can be read.

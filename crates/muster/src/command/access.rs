@@ -1,10 +1,9 @@
-//! `token`, `account`, `project`, `audit`.
+//! `token`, `account`, `project`.
 
 use std::time::Duration;
 
 use clap::Subcommand;
 use muster_wire::account::{Account, AccountCreate};
-use muster_wire::audit::AuditVerdict;
 use muster_wire::project::{GatewayToken, Project, ProjectCreate, ProjectPatch};
 use muster_wire::token::{Scope, TokenCreate, TokenCreated};
 use serde_json::json;
@@ -88,12 +87,6 @@ poll_overrides, sessions, enrollment. Lists are JSON.")]
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub enum AuditCommand {
-    /// Walk the whole chain: does every record fit the one before?
-    Verify,
-}
-
 pub fn scope(text: &str) -> Result<Scope, String> {
     serde_json::from_value(json!(text)).map_err(|_| {
         "a scope is read, devices:write, artifacts:write, releases:write, rollouts:write, rollouts:approve, \
@@ -168,24 +161,6 @@ fn patch(settings: &[String]) -> Outcome<ProjectPatch> {
         object.insert(key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| json!(value)));
     }
     serde_json::from_value(object.into()).map_err(|bad| Failed::Usage(bad.to_string()))
-}
-
-pub fn audit(here: &Here, command: &AuditCommand) -> Outcome<()> {
-    let AuditCommand::Verify = command;
-    let verdict: AuditVerdict = here.client.get("/audit/verify")?;
-    if here.format == Format::Table {
-        let text = match verdict.broken_at {
-            None => format!("intact: {} records, head {}\n", verdict.records, verdict.head),
-            Some(at) => format!("broken at record {at}; {} records before it fit\n", verdict.records),
-        };
-        output::print(&text)?;
-    } else {
-        output::document(here.format, &verdict)?;
-    }
-    match verdict.broken_at {
-        None => Ok(()),
-        Some(at) => Err(Failed::Differs(format!("record {at} of the audit log is not what was once written"))),
-    }
 }
 
 #[cfg(test)]

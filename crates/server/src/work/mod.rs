@@ -1,5 +1,6 @@
 //! What goes on by itself? Reconcilers that re-read the store and are safe to run at any time.
 
+pub mod checkpoints;
 pub mod collect;
 pub mod intervals;
 pub mod join;
@@ -54,6 +55,9 @@ pub fn start(app: &Arc<App>) -> Workers {
     set.spawn(every(app.clone(), limit::SEEN_FLUSH_INTERVAL, async |app| seen::flush_seen(app).await));
     set.spawn(every(app.clone(), METADATA_INTERVAL, async |app| metadata::renew_timestamps(app).await));
     set.spawn(every(app.clone(), COLLECT_INTERVAL, async |app| collect::collect(app).await));
+    set.spawn(every(app.clone(), limit::AUDIT_CHECKPOINT_INTERVAL, async |app| {
+        checkpoints::sign_checkpoints(app).await
+    }));
     Workers(set)
 }
 

@@ -153,6 +153,7 @@ fn records() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(documented!(audit::list))
         .routes(documented!(audit::verify))
+        .routes(documented!(audit::export))
         .routes(documented!(events::stream))
 }
 
