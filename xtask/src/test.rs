@@ -193,6 +193,6 @@ mod tests {
     #[test]
     fn fast_leaves_out_the_parts_the_kills_and_the_demo() {
         assert_eq!(steps(true, false), [Step::Tidy, Step::Inside, Step::Outside]);
-        assert_eq!(steps(false, false).len(), 7);
+        assert_eq!(steps(false, false).len(), 8);
     }
 }
