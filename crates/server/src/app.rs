@@ -6,13 +6,14 @@ use std::sync::atomic::AtomicU64;
 use muster_store::blobs::Blobs;
 use muster_store::{Changes, Store, StoreError, Tx, View};
 use muster_trust::audit::checkpoint::Signer;
-use muster_vocab::{DeviceId, Sha256, Timestamp};
+use muster_vocab::{DeviceId, ProjectId, Sha256, Timestamp, TokenId, limit};
 use tokio::sync::{Notify, RwLock, Semaphore, watch};
 
 use crate::audit_key::{self, AuditKeyError};
 use crate::config::Config;
 use crate::edge::tls::{TlsError, TlsSource};
 use crate::identity::{Identity, IdentityError};
+use crate::rate::Buckets;
 use crate::sessions::Sessions;
 use crate::signing::Signing;
 use crate::table::Table;
@@ -50,6 +51,8 @@ pub struct App {
     /// Event streams that may still be opened.
     pub streams: Arc<Semaphore>,
     pub counters: Counters,
+    /// By token of the operator API.
+    pub token_rates: Buckets<(ProjectId, TokenId)>,
     pub started_at: Timestamp,
     /// Read by an upload from giving its bytes their name until its row is durable; written while bytes are removed.
     pub keeping: RwLock<()>,
@@ -134,6 +137,11 @@ impl App {
             stopping,
             streams: Arc::new(Semaphore::new(muster_vocab::limit::EVENT_STREAMS_MAX)),
             counters: Counters::default(),
+            token_rates: Buckets::new(
+                limit::TOKEN_REQUESTS_PER_S,
+                limit::TOKEN_REQUESTS_BURST,
+                limit::TOKENS_RATED_MAX,
+            ),
             started_at: clock::now(),
             keeping: RwLock::new(()),
         }))

@@ -108,6 +108,13 @@ pub const SEEN_FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 /// A session token from `muster login`.
 pub const SESSION_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const TOKENS_PER_PROJECT_MAX: u32 = 10_000;
+/// Requests per second of one token of the operator API, in the long run: programs that read all of a large fleet stay
+/// below, and a loop that went wrong leaves the readers to others.
+pub const TOKEN_REQUESTS_PER_S: u32 = 500;
+/// Requests of one token at once before the rate holds: an import that sends its devices one by one.
+pub const TOKEN_REQUESTS_BURST: u32 = 10_000;
+/// Tokens whose rate is remembered, at some 30 bytes each; those that paused take no room.
+pub const TOKENS_RATED_MAX: usize = 16_384;
 /// Answers to an Idempotency-Key are remembered this long.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 128;

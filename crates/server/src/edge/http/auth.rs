@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
 use muster_domain::{Actor, Permission};
 use muster_store::StoreError;
 use muster_trust::secret;
@@ -16,6 +16,7 @@ use super::problem::Refusal;
 use crate::App;
 use crate::flow::access;
 use crate::flow::error::FlowError;
+use crate::rate::Wait;
 
 /// A token's last use is written down at most this often.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
@@ -71,11 +72,33 @@ impl FromRequestParts<Arc<App>> for Operator {
         if token.expires_at <= now {
             return Err(Refusal::unauthenticated("token_expired", "the token has expired: log in again"));
         }
+        // Before the use is noted: what is refused costs no write.
+        app.token_rates.take((token.project, token.id), now).map_err(too_fast)?;
         if token.last_used_at.is_none_or(|at| now.since(at) >= USE_NOTED_EVERY) {
             app.write::<_, StoreError>(move |tx| tx.save_token_use(token.project, token.id, now)).await?;
         }
         let actor = Actor::Account { id: token.account, name: token.account_name, project: token.project, rights };
         let (account, scopes) = (token.account, token.permissions);
         Ok(Self { actor, account, token: token.id, expires_at: token.expires_at, scopes })
+    }
+}
+
+fn too_fast(wait: Wait) -> Refusal {
+    let detail = "this token asks too often: wait as long as Retry-After says";
+    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many", detail)
+        .with(header::RETRY_AFTER, HeaderValue::from(wait.whole_seconds()))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    #[test]
+    fn a_token_that_asks_too_often_is_told_when_to_come_back() {
+        let response = too_fast(Wait(Duration::from_millis(1200))).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
     }
 }
