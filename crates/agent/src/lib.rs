@@ -20,6 +20,7 @@ pub mod machine;
 pub mod metadata;
 pub mod queue;
 pub mod redact;
+pub mod secrets;
 pub mod state;
 pub mod version;
 pub mod world;

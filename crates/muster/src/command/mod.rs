@@ -15,6 +15,7 @@ pub mod release;
 pub mod remote;
 pub mod role;
 pub mod rollout;
+pub mod secret;
 pub mod session;
 pub mod sign;
 pub mod terminal;
