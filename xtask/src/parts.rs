@@ -89,7 +89,10 @@ const STRONGSWAN: Part = Part {
     why: "devices enrol with its EST client",
 };
 
-const FOR_TESTS: [&Part; 26] = [
+const SYSTEMD: Part =
+    Part { program: "systemd-analyze", packages: &["systemd"], why: "the units are judged by it; it is not started" };
+
+const FOR_TESTS: [&Part; 27] = [
     &SWUPDATE,
     &CPIO,
     &OPENSSL,
@@ -116,6 +119,7 @@ const FOR_TESTS: [&Part; 26] = [
     &SOFTHSM,
     &PKCS11_TOOL,
     &STRONGSWAN,
+    &SYSTEMD,
 ];
 
 const TIME: Part = Part { program: "time", packages: &["time"], why: "what programs use is measured with it" };

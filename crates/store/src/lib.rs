@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod actions;
 pub mod artifacts;
+pub mod attestations;
 pub mod audit;
 pub mod blobs;
 pub mod channels;

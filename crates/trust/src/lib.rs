@@ -1,5 +1,7 @@
 //! What may be believed? Passwords, tokens, the audit chain and signed metadata.
 
+#[cfg(feature = "attestation")]
+pub mod attestation;
 pub mod audit;
 #[cfg(feature = "authority")]
 pub mod authority;

@@ -143,6 +143,10 @@ pub const ENROLLMENT_RULES_MAX: usize = 32;
 
 /// Configurations of one project: each is looked at for every device.
 pub const CONFIGURATIONS_PER_PROJECT_MAX: u32 = 200;
+/// Keys of one project whose signatures on documents count: each is tried on each document.
+pub const RING_KEYS_PER_PROJECT_MAX: usize = 100;
+/// One bill of materials or provenance: it is read as a whole.
+pub const ATTESTATION_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Secrets of one project: all names are at hand whenever a device's files are rendered.
 pub const SECRETS_PER_PROJECT_MAX: u32 = 1_000;
 /// One secret: a key with its chain, many times over.

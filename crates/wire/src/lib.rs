@@ -7,6 +7,7 @@ pub mod account;
 pub mod action;
 pub mod agent;
 pub mod artifact;
+pub mod attestation;
 pub mod audit;
 pub mod channel;
 pub mod command;

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod artifact;
+pub mod attestation;
 pub mod audit;
 pub mod configuration;
 pub mod delta;

@@ -4,6 +4,7 @@ pub mod access;
 pub mod accounts;
 pub mod actions;
 pub mod artifacts;
+pub mod attestations;
 pub mod audit;
 pub mod channels;
 pub mod devices;

@@ -3,6 +3,7 @@
 mod accounts;
 mod actions;
 mod artifacts;
+mod attestations;
 mod audit;
 mod auth;
 mod body;

@@ -16,8 +16,8 @@ use utoipa_axum::routes as documented;
 
 use super::problem::Refusal;
 use super::{
-    accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, identity, join_tokens,
-    metadata, projects, releases, remote_sessions, roles, rollouts, secrets, session, tokens, uploads,
+    accounts, actions, artifacts, attestations, audit, channels, commands, configurations, devices, events, identity,
+    join_tokens, metadata, projects, releases, remote_sessions, roles, rollouts, secrets, session, tokens, uploads,
 };
 use crate::App;
 
@@ -108,6 +108,11 @@ fn releases() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(releases::get, releases::delete))
         .routes(documented!(releases::publish))
         .routes(documented!(releases::yank))
+        .routes(documented!(attestations::list, attestations::post))
+        .routes(documented!(attestations::delete))
+        .routes(documented!(attestations::keys, attestations::add_key))
+        .routes(documented!(attestations::remove_key))
+        .routes(documented!(attestations::policy, attestations::put_policy))
         .routes(documented!(channels::list))
         .routes(documented!(channels::get, channels::put, channels::delete))
 }
