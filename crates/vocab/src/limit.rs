@@ -241,6 +241,9 @@ pub const AUDIT_CHECKPOINT_RECORDS: u32 = 1000;
 pub const AUDIT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 /// Roots that one refresh goes forward; the next refresh goes on from there.
 pub const TUF_ROOTS_MAX: u32 = 256;
+/// Paths that one decommission names, and the bytes of each: a device names what it may lose in its own file, too.
+pub const WIPE_PATHS_MAX: usize = 32;
+pub const WIPE_PATH_BYTES_MAX: usize = 1024;
 /// Signed metadata, one document: what other clients of the standard allow, so that their repositories can be read.
 pub const TUF_ROOT_BYTES_MAX: u64 = 512_000;
 pub const TUF_TIMESTAMP_BYTES_MAX: u64 = 16_384;

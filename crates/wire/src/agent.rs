@@ -62,6 +62,52 @@ pub struct Renewal {
     pub request: String,
 }
 
+/// `GET /device/v1/wipe`: what a device shall destroy that was decommissioned. Refusals of everything else say
+/// `decommissioned`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WipeOrder {
+    /// Absolute. The device takes of it what its own file allows.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// And all that its own file names.
+    #[serde(default)]
+    pub defaults: bool,
+}
+
+/// `POST /device/v1/wipe`: the device begins. Answered with a [`WipeReceipt`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WipeBegun {
+    /// What it will not destroy, because its own file doesn't allow it.
+    #[serde(default)]
+    pub refused: Vec<String>,
+}
+
+/// What the device tells its end with, after it has destroyed its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WipeReceipt {
+    pub receipt: String,
+}
+
+/// `POST /device/v1/wipe/done`, by nobody in particular. Answered with 204, however often.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WipeDone {
+    pub receipt: String,
+    #[serde(default)]
+    pub wiped: Vec<String>,
+    /// What could not be destroyed, and why.
+    #[serde(default)]
+    pub failed: Vec<String>,
+}
+
+/// `POST /device/v1/transfer`: a device that is refused as `transferred` follows into its new project. Answered with a
+/// [`Joined`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transferred {
+    /// PKCS #10, PEM, by a device that has a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+}
+
 /// `GET /device/v1/root`: the server's root certificate. Believed only by its digest, which somebody has told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {

@@ -131,7 +131,7 @@ async fn renew(State(app): State<Arc<App>>, asked: Asked, request: Request) -> R
     let (project, device) = asked.peer.named(&app).ok_or_else(unknown)?;
     let tenant = app.table.tenant(&project).ok_or_else(unknown)?;
     let polled = tenant.look(&device, app.now()).ok_or_else(unknown)?;
-    if matches!(polled.state, DeviceState::Rejected | DeviceState::Quarantined) {
+    if matches!(polled.state, DeviceState::Rejected | DeviceState::Quarantined) || polled.state.has_left() {
         return Err(unknown());
     }
     if !matches!(asked.peer.shows(&app, &tenant, &device, &polled).await, Shown::Device | Shown::Over) {

@@ -13,7 +13,7 @@ use muster_trust::authority::short_fingerprint;
 use muster_vocab::{DeviceId, Name, ProjectId, Timestamp, limit};
 use serde_json::json;
 
-use super::devices::{check_name, end_actions, state_name};
+use super::devices::{check_name, check_stays, end_actions, state_name};
 use super::error::FlowError;
 use super::{access, audit};
 
@@ -66,7 +66,7 @@ pub fn noticed_copy(
 pub fn quarantine(tx: &mut Tx<'_>, now: Timestamp, of: (ProjectId, DeviceId), reason: &str) -> Result<(), FlowError> {
     let (project, id) = of;
     let device = tx.device_by_id(project, id)?;
-    if matches!(device.state, DeviceState::Quarantined | DeviceState::Rejected) {
+    if matches!(device.state, DeviceState::Quarantined | DeviceState::Rejected) || device.state.has_left() {
         return Ok(());
     }
     end_actions(tx, now, project, id)?;
@@ -82,6 +82,7 @@ pub fn quarantine(tx: &mut Tx<'_>, now: Timestamp, of: (ProjectId, DeviceId), re
 pub fn revoke(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, name: &str) -> Result<Device, FlowError> {
     let project = actor.project();
     let device = access::device(tx, now, actor, Permission::DevicesWrite, name)?;
+    check_stays(&device)?;
     tx.delete_device_credentials(project, device.id)?;
     tx.forget_join(project, device.id)?;
     let reason = "what it proved itself by was revoked; it may join again".to_owned();

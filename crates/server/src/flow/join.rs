@@ -169,6 +169,13 @@ fn again(
     if matches!(right, Right::Nothing) && !is_same_key {
         return Ok(Again::Nobody);
     }
+    if known.state.has_left() {
+        return Err(FlowError::JoinRefused(format!(
+            "{} was decommissioned or belongs to another project: have an operator delete what is left of it here, so \
+             that the name is free",
+            known.name
+        )));
+    }
     if matches!(known.state, DeviceState::Rejected | DeviceState::Quarantined) {
         return Err(FlowError::DeviceRejected);
     }

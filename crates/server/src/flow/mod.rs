@@ -6,6 +6,7 @@ pub mod actions;
 pub mod artifacts;
 pub mod audit;
 pub mod channels;
+pub mod departures;
 pub mod devices;
 pub mod error;
 pub mod identity;

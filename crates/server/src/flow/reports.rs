@@ -16,10 +16,10 @@ use muster_vocab::{ActionId, DeviceId, ProjectId, Timestamp, limit};
 use tracing::debug;
 
 use super::actions::{self, Word};
-use super::devices;
 use super::error::FlowError;
 use super::identity;
 use super::twin;
+use super::{departures, devices};
 
 /// Beyond this the device's clock is worth a mention: it was offline, or its clock is wrong.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(3600);
@@ -104,6 +104,7 @@ pub fn take(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, batch: Batch) -
     if known.is_none() {
         // The first of its kind, maybe: there were no deltas to make before.
         tx.touch_routes();
+        departures::arrived(tx, now, (project, device))?;
     }
     if known.is_none_or(|known| known.name != queue || known.through != through) {
         tx.save_device_queue(project, device, &Queue { name: queue, through })?;

@@ -10,6 +10,7 @@ mod channels;
 mod commands;
 mod configurations;
 mod create;
+mod departures;
 mod devices;
 mod etag;
 mod events;
