@@ -22,6 +22,7 @@ pub mod queue;
 pub mod redact;
 pub mod state;
 pub mod version;
+pub mod wipe;
 pub mod world;
 
 pub use agent::consent::Consent;

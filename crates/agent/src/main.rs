@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use muster_agent::config::{self, Config};
+use muster_agent::io::departure::{self, Leaver};
 use muster_agent::io::identity::{self, Identity, NewKey};
 use muster_agent::io::net::{Reach, RealNet};
 use muster_agent::io::{disk::RealDisk, host::RealHost, repository, watchdog::Watchdog};
 use muster_agent::join::{self, Prepared};
 use muster_agent::keep::{Found, Keeper};
+use muster_agent::wipe::{self, Leaving, WipeSettings};
 use muster_agent::world::{Call, Host, Net};
 use muster_agent::{Agent, Disk, Wait, World};
 use muster_trust::tuf::document::Spelling;
@@ -188,6 +190,7 @@ fn join(arguments: &Arguments, path: &Path) -> anyhow::Result<()> {
     let (project, device, token) = (&joined.project, &joined.device, &joined.token);
     let file = prepared.complete(&text, join::Identity { server: &url, project, device, token, ca });
     config::write_secret(path, &file)?;
+    wipe::forget(&RealDisk, &folder)?;
     // Last: until it is there the device can join again.
     if let Some(file) = prepared.token_file.as_ref().filter(|_| !joined.token.is_empty()) {
         config::write_secret(file, &format!("{}\n", joined.token))?;
@@ -310,7 +313,56 @@ fn renew(world: &RealWorld, folder: &Path, next_try: &mut Instant) {
     }
 }
 
+/// For ever, or until the device is decommissioned.
 fn run(path: &Path) -> anyhow::Result<()> {
+    if let Some(leaver) = Leaver::find(path, &muster_agent::Settings::default().folder)? {
+        let world = RealWorld { disk: RealDisk, net: leaver.net()?, host: RealHost::default() };
+        return leave(&world, &leaver.settings, leaver.leaving);
+    }
+    let (world, config) = serve(path)?;
+    let settings = config.wipe_settings(path);
+    departure::keep_root(&world.net, &config.folder)?;
+    let mut pause = Duration::from_secs(1);
+    let leaving = loop {
+        match wipe::begin(&world, &settings) {
+            Ok(leaving) => break leaving,
+            Err(failed) => world.host.log(&format!("the order to leave: {:#}", anyhow::Error::new(failed))),
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_secs(300));
+    };
+    leave(&world, &settings, leaving)
+}
+
+/// Destroys what was ordered, tells so, and has nothing more to do.
+fn leave(world: &RealWorld, settings: &WipeSettings, mut leaving: Leaving) -> anyhow::Result<()> {
+    world.host.log("decommissioned: destroys its data, its key and its state");
+    let mut pause = Duration::from_secs(1);
+    while leaving.step != wipe::Step::Gone {
+        match wipe::go_on(world, settings, &leaving) {
+            Ok(next) => leaving = next,
+            Err(failed) => {
+                world.host.log(&format!("tried again: {:#}", anyhow::Error::new(failed)));
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_secs(300));
+            }
+        }
+    }
+    world.host.log("decommissioned: this device has left; `muster-agent join` brings it back");
+    Ok(())
+}
+
+/// Does what the server orders until it orders the device to leave.
+fn serve(path: &Path) -> anyhow::Result<(RealWorld, Config)> {
+    loop {
+        if let Some(left) = serve_project(path)? {
+            return Ok(left);
+        }
+    }
+}
+
+/// None: the device belongs to another project now, and its file says so.
+fn serve_project(path: &Path) -> anyhow::Result<Option<(RealWorld, Config)>> {
     let config = Config::read(path)?;
     let net = reach(&config)?;
     let world = RealWorld { disk: RealDisk, net, host: RealHost { restart: config.restart.clone() } };
@@ -331,6 +383,14 @@ fn run(path: &Path) -> anyhow::Result<()> {
             Ok(Wait::For(time)) => time,
             // The machine goes down and takes this program with it.
             Ok(Wait::Restart) => Duration::from_secs(3600),
+            Ok(Wait::Leave) => return Ok(Some((world, config))),
+            Ok(Wait::Move) => match move_over(&world, &mut agent, &config, path) {
+                Ok(()) => return Ok(None),
+                Err(failed) => {
+                    world.host.log(&format!("the way to the new project: {failed:#}"));
+                    Duration::from_secs(10)
+                }
+            },
             Err(failed) => {
                 world.host.log(&format!("{:#}", anyhow::Error::new(failed)));
                 Duration::from_secs(10)
@@ -339,6 +399,13 @@ fn run(path: &Path) -> anyhow::Result<()> {
         watchdog.status(agent.state().update.as_ref().map_or("idle", |update| update.phase.name()));
         sleep(wait, &watchdog);
     }
+}
+
+fn move_over(world: &RealWorld, agent: &mut Agent, config: &Config, path: &Path) -> anyhow::Result<()> {
+    agent.move_over(world)?;
+    let joined = departure::follow(&world.net, config, path)?;
+    world.host.log(&format!("belongs to project {} now", joined.project));
+    Ok(())
 }
 
 /// Longer waits are no silence.
@@ -353,6 +420,14 @@ fn sleep(mut time: Duration, watchdog: &Watchdog) {
 }
 
 fn status(path: &Path, json: bool) -> anyhow::Result<()> {
+    if let Some(leaver) = Leaver::find(path, &muster_agent::Settings::default().folder)? {
+        let text = match leaver.leaving.step {
+            wipe::Step::Gone => "decommissioned; `muster-agent join` brings it back",
+            wipe::Step::Wiping | wipe::Step::Telling => "decommissioned; not through with it: start `muster-agent run`",
+        };
+        say(&format!("this device was {text}"));
+        return Ok(());
+    }
     let config = Config::read(path)?;
     let (_, found) = Keeper::open(&RealDisk, &config.folder)?;
     let (Found::Newest(state) | Found::Older(state)) = found else {

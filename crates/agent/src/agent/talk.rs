@@ -13,6 +13,9 @@ use crate::world::{Call, NetError, World};
 
 /// An exchange of messages; longer and the way is taken for broken.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Codes of refusals of a device that has left.
+const DECOMMISSIONED: &str = "decommissioned";
+const TRANSFERRED: &str = "transferred";
 /// While an update is under way.
 const POLL_BUSY: Duration = Duration::from_secs(30);
 /// The first pause after a failure; it doubles up to [`BACKOFF_MAX`].
@@ -34,12 +37,22 @@ pub(super) struct Link {
     offset_ms: i64,
     /// The server was reached since the agent started, or since the trial began.
     pub is_reached: bool,
+    /// The server says that the device does not belong here any more.
+    pub told: Option<Wait>,
 }
 
 impl Link {
     pub(super) fn new(world: &dyn World) -> Self {
         let uptime = world.host().uptime();
-        Self { open_at: uptime, poll_at: uptime, failures: 0, tag: String::new(), offset_ms: 0, is_reached: false }
+        Self {
+            open_at: uptime,
+            poll_at: uptime,
+            failures: 0,
+            tag: String::new(),
+            offset_ms: 0,
+            is_reached: false,
+            told: None,
+        }
     }
 
     pub(super) fn is_open(&self, uptime: Duration) -> bool {
@@ -66,6 +79,19 @@ impl Link {
         let pause = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX);
         self.failures = self.failures.saturating_add(1);
         self.open_at = world.host().uptime() + pause / 2 + part(pause / 2, world.host().chance());
+    }
+}
+
+/// Does a refusal say that the device has left?
+fn gone(status: u16, body: &[u8]) -> Option<Wait> {
+    if status != 403 {
+        return None;
+    }
+    let problem: serde_json::Value = serde_json::from_slice(body).ok()?;
+    match problem.get("code")?.as_str()? {
+        DECOMMISSIONED => Some(Wait::Leave),
+        TRANSFERRED => Some(Wait::Move),
+        _ => None,
     }
 }
 
@@ -185,6 +211,7 @@ impl Agent {
         let body = body.map(|body| serde_json::to_vec(body).expect("messages have string keys only"));
         let reply = world.net().call(&Call { method, path, body: body.as_deref(), timeout })?;
         if !(200..300).contains(&reply.status) {
+            self.link.told = self.link.told.or(gone(reply.status, &reply.body));
             let detail = String::from_utf8_lossy(&reply.body).chars().take(limit::MESSAGE_CHARS_MAX).collect();
             return Err(NetError::Refused { status: reply.status, detail });
         }

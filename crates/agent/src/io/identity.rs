@@ -107,6 +107,12 @@ impl Identity {
         Self { key: key.to_owned(), certificate: Certificate { chain, root, issued_at: at, not_after: at } }
     }
 
+    /// The same key without its certificate, for one that says another name.
+    #[must_use]
+    pub fn key(&self) -> NewKey {
+        NewKey { key: self.key.clone() }
+    }
+
     /// What the device has; none before it has joined.
     pub fn read(folder: &Path) -> Result<Option<Self>, IdentityError> {
         let path = folder.join(FILE);

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use muster_vocab::{Timestamp, limit};
-use muster_wire::agent::{Renewal, SessionKind};
+use muster_wire::agent::{Joined, Renewal, SessionKind, Transferred};
 use rustls::pki_types::CertificateDer;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, http};
@@ -146,6 +146,28 @@ impl RealNet {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = live;
         self.is_over.store(false, Ordering::Relaxed);
         Ok(Some(not_after))
+    }
+
+    /// What the device proves itself by in the project that it belongs to now. Its key stays the same.
+    pub fn follow(&self) -> Result<(Joined, Option<Identity>), RenewError> {
+        let key = self.live().identity.map(|identity| identity.key());
+        let request = key.as_ref().map(NewKey::request).transpose()?;
+        let body = serde_json::to_vec(&Transferred { request }).map_err(RenewError::Answer)?;
+        let call =
+            Call { method: "POST", path: "/device/v1/transfer", body: Some(&body), timeout: CONNECT_TIMEOUT * 2 };
+        let reply = self.call(&call)?;
+        if reply.status >= 300 {
+            return Err(RenewError::Refused(reply.status));
+        }
+        let joined: Joined = serde_json::from_slice(&reply.body).map_err(RenewError::Answer)?;
+        let identity = key.zip(joined.certificate.clone()).map(|(key, certificate)| key.with(certificate));
+        Ok((joined, identity))
+    }
+
+    /// The server's root as the device's certificate came with it.
+    #[must_use]
+    pub fn root(&self) -> Option<String> {
+        self.live().identity.map(|identity| identity.certificate.root).filter(|root| !root.is_empty())
     }
 
     fn live(&self) -> Live {
