@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod audit;
 pub mod configuration;
 pub mod delta;
+pub mod departure;
 pub mod device;
 pub mod identity;
 pub mod join_token;
