@@ -138,6 +138,14 @@ impl View<'_> {
             .doing("a device's queues")
     }
 
+    /// Devices that a rule of the enrolment policy has let in since then.
+    pub fn count_enrolled(&self, project: ProjectId, rule: &str, since: Timestamp) -> Result<u32, StoreError> {
+        self.conn
+            .prepare_cached("SELECT count(*) FROM enrollment_hour WHERE project_id = ?1 AND rule = ?2 AND at > ?3")
+            .and_then(|mut it| it.query_row((project.0, rule, since.0), |row| row.get(0)))
+            .doing("a count of devices")
+    }
+
     /// Devices that wait for a person to let them in.
     pub fn count_pending(&self, project: ProjectId) -> Result<u32, StoreError> {
         self.conn
@@ -295,6 +303,28 @@ impl Tx<'_> {
                  (SELECT queue FROM device_queue_past WHERE device_id = ?1 ORDER BY at DESC LIMIT ?2)",
             )
             .and_then(|mut it| it.execute((device.0, QUEUES_KEPT)))
+            .doing(what)?;
+        Ok(())
+    }
+
+    /// Counts a device that a rule has let in, and forgets those before `since`.
+    pub fn save_enrolled(
+        &mut self,
+        project: ProjectId,
+        (rule, device): (&str, DeviceId),
+        now: Timestamp,
+        since: Timestamp,
+    ) -> Result<(), StoreError> {
+        let what = "a count of devices";
+        self.conn
+            .prepare_cached("DELETE FROM enrollment_hour WHERE project_id = ?1 AND rule = ?2 AND at <= ?3")
+            .and_then(|mut it| it.execute((project.0, rule, since.0)))
+            .doing(what)?;
+        self.conn
+            .prepare_cached(
+                "INSERT OR REPLACE INTO enrollment_hour (project_id, rule, device_id, at) VALUES (?1, ?2, ?3, ?4)",
+            )
+            .and_then(|mut it| it.execute((project.0, rule, device.0, now.0)))
             .doing(what)?;
         Ok(())
     }

@@ -140,6 +140,8 @@ pub const ROLES_PER_PROJECT_MAX: usize = 100;
 pub const ROLES_PER_ACCOUNT_MAX: usize = 32;
 /// Rules of one project's enrolment policy.
 pub const ENROLLMENT_RULES_MAX: usize = 32;
+/// Address ranges of one rule: a site has few.
+pub const ENROLLMENT_ADDRESSES_MAX: usize = 32;
 
 /// Configurations of one project: each is looked at for every device.
 pub const CONFIGURATIONS_PER_PROJECT_MAX: u32 = 200;

@@ -7,6 +7,7 @@ pub mod configuration;
 pub mod delta;
 pub mod departure;
 pub mod device;
+pub mod enrollment;
 pub mod identity;
 pub mod join_token;
 pub mod keys;

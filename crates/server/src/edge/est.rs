@@ -100,6 +100,8 @@ async fn let_in(app: &Arc<App>, asked: &Asked, request: Request) -> Result<Respo
         key: Some(wanted.key_digest()),
         attributes: Default::default(),
         was_seen: tenant.last_seen(&device).is_some(),
+        by_est: true,
+        address: Some(asked.peer.address.ip()),
     };
     match app.write(move |tx| join::join(tx, now, project, joining)).await? {
         Joined::Certificate => issue(app, &wanted, (&tenant.name, &device)),

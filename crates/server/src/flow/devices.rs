@@ -303,7 +303,7 @@ pub fn settle_interval(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, devi
 }
 
 /// What the store would answer for one device at hand. The release is not looked at: intervals don't hang on it.
-fn matches(select: &Selector, device: &Device, now: Timestamp) -> bool {
+pub(super) fn matches(select: &Selector, device: &Device, now: Timestamp) -> bool {
     select.matches(now, |field| match field {
         Field::Label(key) => device.labels.get(key).map(|value| Found::Text(value)),
         Field::Attribute(key) => device.attributes.get(key).map(|value| Found::Text(value)),

@@ -6,10 +6,11 @@
 //! same key at any time.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use muster_domain::device::{AttributeMode, Device, DeviceState, patch_labels};
-use muster_domain::enrollment::{Shows, Verdict, decide};
+use muster_domain::enrollment::{Decision, Newcomer, Shows, Verdict, counted_as, decide};
 use muster_domain::{Actor, Permission};
 use muster_store::devices::NewDevice;
 use muster_store::events::NewEvent;
@@ -27,6 +28,9 @@ use super::error::FlowError;
 use super::rollouts::device_selector;
 use super::{identity, twin};
 
+/// In which a rule of the policy counts whom it lets in.
+pub const HOUR: Duration = Duration::from_secs(3600);
+
 const LIFE_MIN: Duration = Duration::from_secs(60);
 
 /// What a device shows and says when it joins.
@@ -39,6 +43,9 @@ pub struct Joining {
     pub attributes: BTreeMap<String, String>,
     /// It has used a token of its own since the server knows it.
     pub was_seen: bool,
+    pub by_est: bool,
+    /// Where it calls from.
+    pub address: Option<IpAddr>,
 }
 
 /// What speaks for a device that comes in.
@@ -262,7 +269,13 @@ fn first(
         report_difference(tx, now, (project, id), AttributeMode::Merge, &joining.attributes)?;
     }
     settle_interval(tx, now, project, &device)?;
-    let state = enrolled(tx, now, (project, id), shows)?;
+    let decision = enrolled(tx, now, (project, id), (shows, joining))?;
+    let state = admitted(tx, project, shows, &decision)?;
+    if !decision.labels.is_empty() {
+        let patch = decision.labels.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        let labels = patch_labels(&device.labels, &patch)?;
+        tx.save_labels(project, &Device { labels, ..tx.device_by_id(project, id)? })?;
+    }
     if state != DeviceState::Pending {
         tx.save_device_state(project, id, state)?;
     }
@@ -271,6 +284,9 @@ fn first(
     let actor = Actor::Device { name: name.clone(), project };
     let mut detail = by;
     detail["state"] = json!(state_name(state));
+    if let Some(rule) = decision.rule {
+        detail["rule"] = json!(rule);
+    }
     if let Some(key) = &joining.key {
         detail["key"] = json!(short_fingerprint(key));
     }
@@ -278,15 +294,32 @@ fn first(
     Ok((id, state))
 }
 
-/// What the project's policy says. A refusal leaves nothing of the device behind.
-fn enrolled(tx: &Tx<'_>, now: Timestamp, of: (ProjectId, DeviceId), shows: Shows) -> Result<DeviceState, FlowError> {
-    let (project, device) = of;
+/// What the project's policy says, and counts whom a rule lets in.
+fn enrolled(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    of: (ProjectId, DeviceId),
+    who: (Shows, &Joining),
+) -> Result<Decision, FlowError> {
+    let ((project, device), (shows, joining)) = (of, who);
     let rules = tx.project(project)?.settings.enrollment;
-    let verdict = decide(&rules, shows, |select| {
+    let newcomer = Newcomer { shows, by_est: joining.by_est, name: &joining.device, address: joining.address, now };
+    let matches = |select: &str| {
         let select = device_selector("enrollment", select)?;
         Ok::<_, FlowError>(tx.device_matches(project, device, &select, now)?)
-    })?;
-    match verdict {
+    };
+    let since = now.minus(HOUR);
+    let came = |rule: &str| Ok(tx.count_enrolled(project, rule, since)?);
+    let decision = decide(&rules, &newcomer, matches, came)?;
+    if let (Verdict::Accept, Some(at)) = (decision.verdict, decision.rule) {
+        tx.save_enrolled(project, (&counted_as(&rules, at), device), now, since)?;
+    }
+    Ok(decision)
+}
+
+/// A refusal leaves nothing of the device behind.
+fn admitted(tx: &Tx<'_>, project: ProjectId, shows: Shows, decision: &Decision) -> Result<DeviceState, FlowError> {
+    match decision.verdict {
         Verdict::Accept => Ok(DeviceState::Accepted),
         Verdict::Wait if tx.count_pending(project)? > limit::PENDING_DEVICES_MAX => Err(FlowError::JoinRefused(
             "too many devices wait for this project's operator: ask him to accept or reject them".into(),

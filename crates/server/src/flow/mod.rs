@@ -8,6 +8,7 @@ pub mod audit;
 pub mod channels;
 pub mod departures;
 pub mod devices;
+pub mod enrollment;
 pub mod error;
 pub mod identity;
 pub mod join;

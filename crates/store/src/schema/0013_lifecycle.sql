@@ -20,6 +20,15 @@ CREATE TABLE device_transfer (
 );
 CREATE INDEX device_transfer_to ON device_transfer (to_device_id);
 
+-- Devices that a rule of the enrolment policy has let in within the last hour.
+CREATE TABLE enrollment_hour (
+    project_id INTEGER NOT NULL REFERENCES project (id),
+    rule TEXT NOT NULL,
+    device_id INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (project_id, rule, device_id)
+) WITHOUT ROWID;
+
 -- The highest counters that a device has told with its reports: lower ones mean a copy, or an old backup.
 CREATE TABLE device_counter (
     device_id INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,

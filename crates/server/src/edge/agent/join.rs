@@ -60,6 +60,8 @@ async fn let_in(app: &Arc<App>, peer: &Peer, sent: Join) -> Result<Response, Ref
         key: request.as_ref().map(Request::key_digest),
         attributes,
         was_seen: tenant.last_seen(&device).is_some(),
+        by_est: false,
+        address: Some(peer.address.ip()),
     };
     let joined = app.write(move |tx| join::join(tx, now, id, joining)).await?;
     let project = tenant.name.clone();

@@ -12,6 +12,7 @@ mod configurations;
 mod create;
 mod departures;
 mod devices;
+mod enrollment;
 mod etag;
 mod events;
 mod identity;

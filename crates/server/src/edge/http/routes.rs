@@ -16,7 +16,7 @@ use utoipa_axum::routes as documented;
 
 use super::problem::Refusal;
 use super::{
-    accounts, actions, artifacts, audit, channels, commands, configurations, departures, devices, events, identity,
+    accounts, actions, artifacts, audit, channels, commands, configurations, departures, devices, enrollment, events, identity,
     join_tokens, metadata, projects, releases, remote_sessions, roles, rollouts, session, tokens, uploads,
 };
 use crate::App;
@@ -87,6 +87,8 @@ fn devices_and_identity() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(identity::get))
         .routes(documented!(identity::rotate))
         .routes(documented!(identity::revoke))
+        .routes(documented!(enrollment::get, enrollment::put))
+        .routes(documented!(enrollment::test))
         .routes(documented!(departures::decommission, departures::get))
         .routes(documented!(departures::transfer))
         .routes(documented!(devices::accept))

@@ -94,20 +94,35 @@ pub(super) fn project(project: Project) -> wire::project::Project {
     }
 }
 
-fn rule(rule: enrollment::Rule) -> wire::identity::EnrollmentRule {
+pub(super) fn verdict(verdict: enrollment::Verdict) -> wire::identity::EnrollmentVerdict {
+    match verdict {
+        enrollment::Verdict::Accept => wire::identity::EnrollmentVerdict::Accept,
+        enrollment::Verdict::Wait => wire::identity::EnrollmentVerdict::Wait,
+        enrollment::Verdict::Refuse => wire::identity::EnrollmentVerdict::Refuse,
+    }
+}
+
+pub(super) fn rule(rule: enrollment::Rule) -> wire::identity::EnrollmentRule {
     wire::identity::EnrollmentRule {
+        name: rule.name,
         shows: match rule.shows {
             enrollment::Shows::Token => wire::identity::Shows::Token,
             enrollment::Shows::Claim => wire::identity::Shows::Claim,
             enrollment::Shows::Authority => wire::identity::Shows::Authority,
             enrollment::Shows::Nothing => wire::identity::Shows::Nothing,
+            enrollment::Shows::Tpm => wire::identity::Shows::Tpm,
+            enrollment::Shows::Est => wire::identity::Shows::Est,
+            enrollment::Shows::Any => wire::identity::Shows::Any,
         },
         select: rule.select,
-        then: match rule.then {
-            enrollment::Verdict::Accept => wire::identity::EnrollmentVerdict::Accept,
-            enrollment::Verdict::Wait => wire::identity::EnrollmentVerdict::Wait,
-            enrollment::Verdict::Refuse => wire::identity::EnrollmentVerdict::Refuse,
-        },
+        serial: rule.serial,
+        addresses: rule.addresses,
+        from: rule.from,
+        until: rule.until,
+        per_hour_max: rule.per_hour_max,
+        then: verdict(rule.then),
+        labels: rule.labels,
+        site: rule.site,
     }
 }
 
