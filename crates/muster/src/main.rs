@@ -135,6 +135,9 @@ enum Command {
     /// The server's root certificate and issuing authorities.
     #[command(subcommand)]
     Identity(IdentityCommand),
+    /// Who comes in by itself.
+    #[command(subcommand)]
+    Enrollment(EnrollmentCommand),
     /// Keys of devices that will come.
     #[command(subcommand)]
     Claim(ClaimCommand),
@@ -192,6 +195,7 @@ fn main() -> ExitCode {
         Command::Action(command) => here().and_then(|here| device::action(&here, command)),
         Command::Token(command) => here().and_then(|here| access::token(&here, command)),
         Command::Identity(command) => here().and_then(|here| identity::identity(&here, command)),
+        Command::Enrollment(command) => here().and_then(|here| enrollment::run(&here, command)),
         Command::Claim(command) => here().and_then(|here| identity::claim(&here, command)),
         Command::Authority(command) => here().and_then(|here| identity::authority(&here, command)),
         Command::Role(command) => here().and_then(|here| role::run(&here, command)),

@@ -21,6 +21,8 @@ pub struct Counters {
     pub queue: String,
     pub boots: u64,
     pub taken: u64,
+    /// When it told them first.
+    pub at: Timestamp,
 }
 
 impl View<'_> {
@@ -74,11 +76,12 @@ impl View<'_> {
 
     pub fn counters(&self, project: ProjectId, device: DeviceId) -> Result<Option<Counters>, StoreError> {
         self.conn
-            .prepare_cached("SELECT queue, boots, taken FROM device_counter WHERE device_id = ?1 AND project_id = ?2")
+            .prepare_cached("SELECT queue, boots, taken, at FROM device_counter WHERE device_id = ?1 AND project_id = ?2")
             .and_then(|mut it| {
                 let read = |row: &rusqlite::Row<'_>| {
                     let (boots, taken): (i64, i64) = (row.get(1)?, row.get(2)?);
-                    Ok(Counters { queue: row.get(0)?, boots: boots.cast_unsigned(), taken: taken.cast_unsigned() })
+                    let at = Timestamp(row.get(3)?);
+                    Ok(Counters { queue: row.get(0)?, boots: boots.cast_unsigned(), taken: taken.cast_unsigned(), at })
                 };
                 it.query_row((device.0, project.0), read).optional()
             })
@@ -164,10 +167,10 @@ impl Tx<'_> {
         let (boots, taken) = (counters.boots.cast_signed(), counters.taken.cast_signed());
         self.conn
             .prepare_cached(
-                "INSERT INTO device_counter (device_id, project_id, queue, boots, taken) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (device_id) DO UPDATE SET queue = ?3, boots = ?4, taken = ?5",
+                "INSERT INTO device_counter (device_id, project_id, queue, boots, taken, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (device_id) DO UPDATE SET queue = ?3, boots = ?4, taken = ?5, at = ?6",
             )
-            .and_then(|mut it| it.execute((device.0, project.0, &counters.queue, boots, taken)))
+            .and_then(|mut it| it.execute((device.0, project.0, &counters.queue, boots, taken, counters.at.0)))
             .doing("a device's counters")?;
         Ok(())
     }

@@ -334,6 +334,10 @@ impl Tx<'_> {
             .prepare_cached("DELETE FROM device_queue_past WHERE device_id = ?1")
             .and_then(|mut it| it.execute([device.0]))
             .doing("a device's queues")?;
+        self.conn
+            .prepare_cached("DELETE FROM device_counter WHERE device_id = ?1")
+            .and_then(|mut it| it.execute([device.0]))
+            .doing("a device's counters")?;
         Ok(())
     }
 }

@@ -230,6 +230,16 @@ pub struct Reports {
     /// Names the queue; a device that lost its state starts a new one, whose numbers begin at 1.
     pub queue: String,
     pub reports: Vec<Report>,
+    /// Counters that never go back while the queue has this name: the last report that the device knows to be taken, and
+    /// how often it was started. Lower ones than before are those of a copy, or of an old backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Counters>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    pub taken: u64,
+    pub boots: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

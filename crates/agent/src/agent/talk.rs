@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_vocab::{ActionId, Timestamp, limit};
-use muster_wire::agent::{ActionOrder, Deployment, Orders, Reports, Taken};
+use muster_wire::agent::{ActionOrder, Counters, Deployment, Orders, Reports, Taken};
 use serde::de::DeserializeOwned;
 
 use super::{Agent, Wait};
@@ -103,7 +103,8 @@ fn part(whole: Duration, chance: u64) -> Duration {
 impl Agent {
     pub(super) fn send_reports(&mut self, world: &dyn World) -> Result<Wait, KeepError> {
         let queue = &self.state.queue;
-        let body = Reports { queue: queue.name.clone(), reports: queue.batch().to_vec() };
+        let counters = queue.through().map(|taken| Counters { taken, boots: self.state.boots });
+        let body = Reports { queue: queue.name.clone(), reports: queue.batch().to_vec(), counters };
         let last = body.reports.last().map_or(0, |report| report.sequence);
         match self.exchange::<Taken>(world, ("POST", "/device/v1/reports"), Some(&body), CALL_TIMEOUT) {
             Ok(taken) => {
@@ -112,8 +113,10 @@ impl Agent {
                     self.link.failed(world);
                     return Ok(Wait::No);
                 }
+                // A counter that is told has to be durable: it may never go back.
+                let before = self.state.clone();
                 self.state.queue.taken(taken.through.min(last));
-                self.save(world)?;
+                self.save(world).inspect_err(|_| self.state = before)?;
                 Ok(Wait::No)
             }
             Err(failed) => {

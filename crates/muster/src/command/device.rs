@@ -64,6 +64,8 @@ pub enum DeviceCommand {
     Twin {
         name: String,
     },
+    /// Let it out of quarantine, after you have looked at why it is there (muster why device NAME).
+    Release { name: String },
     /// Void its credentials, and have it destroy its key and the data named.
     Decommission(DecommissionArgs),
     /// Hand it over to another project.
@@ -162,6 +164,10 @@ pub fn run(here: &Here, command: DeviceCommand) -> Outcome<()> {
             let format = if here.format == Format::Table { Format::Yaml } else { here.format };
             let twin: Twin = here.client.get(&format!("/devices/{}/twin", part(&name)))?;
             output::document(format, &twin)
+        }
+        DeviceCommand::Release { name } => {
+            let device: Device = here.client.post(&format!("/devices/{}/release", part(&name)), &json!({}))?;
+            output::one(here.format, &device)
         }
         DeviceCommand::Decommission(args) => departure::decommission(here, args),
         DeviceCommand::Transfer(args) => departure::transfer(here, args),

@@ -78,6 +78,15 @@ pub fn quarantine(tx: &mut Tx<'_>, now: Timestamp, of: (ProjectId, DeviceId), re
     audit::record(tx, now, &Actor::Muster { project }, ("device.quarantine", target), &json!({ "reason": reason }))
 }
 
+/// A person has looked: the device goes on, with the counters that it tells next.
+pub fn release(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, name: &str) -> Result<Device, FlowError> {
+    let device = access::device(tx, now, actor, Permission::DevicesWrite, name)?;
+    if device.state != DeviceState::Quarantined {
+        return Err(FlowError::Conflict(format!("{name} is {}, not in quarantine", state_name(device.state))));
+    }
+    super::devices::decide(tx, now, actor, name, DeviceState::Accepted)
+}
+
 /// The device's key and token open nothing any more; it keeps its place and may join again.
 pub fn revoke(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, name: &str) -> Result<Device, FlowError> {
     let project = actor.project();

@@ -35,5 +35,6 @@ CREATE TABLE device_counter (
     project_id INTEGER NOT NULL,
     queue TEXT NOT NULL,
     boots INTEGER NOT NULL,
-    taken INTEGER NOT NULL
+    taken INTEGER NOT NULL,
+    at INTEGER NOT NULL
 );

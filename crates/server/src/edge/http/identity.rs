@@ -149,6 +149,21 @@ pub(super) async fn revoke(
     Ok(JsonBody(shown))
 }
 
+/// Let a device out of quarantine, after a person has looked at why it is there.
+#[utoipa::path(post, path = "/devices/{name}/release", operation_id = "release_device", tag = "devices",
+    params(("name" = String, Path)), responses((status = 200, body = Device), Refusals))]
+pub(super) async fn release(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Named(name): Named<String>,
+) -> Result<JsonBody<Device>, Refusal> {
+    let (now, project) = (app.now(), operator.project());
+    let device = app.write(move |tx| identity::release(tx, now, &operator.actor, &name)).await?;
+    let tenant = app.table.tenant_by_id(project).ok_or_else(|| Refusal::not_found("the project is gone"))?;
+    let shown = app.read::<_, StoreError>(move |view| show::device(view, &tenant, device)).await?;
+    Ok(JsonBody(shown))
+}
+
 async fn reload(app: &Arc<App>) -> Result<(), Refusal> {
     let (store, here) = (app.store.clone(), app.clone());
     let reloaded = tokio::task::spawn_blocking(move || here.identity.reload(&store)).await;

@@ -87,6 +87,7 @@ fn devices_and_identity() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(identity::get))
         .routes(documented!(identity::rotate))
         .routes(documented!(identity::revoke))
+        .routes(documented!(identity::release))
         .routes(documented!(enrollment::get, enrollment::put))
         .routes(documented!(enrollment::test))
         .routes(documented!(departures::decommission, departures::get))
