@@ -176,7 +176,8 @@ fn fits(rule: &Rule, newcomer: &Newcomer<'_>) -> bool {
         Shows::Est => newcomer.by_est,
         shows => shows == newcomer.shows,
     };
-    let is_from_there = || newcomer.address.is_some_and(|address| rule.addresses.iter().any(|text| lies_in(text, address)));
+    let is_from_there =
+        || newcomer.address.is_some_and(|address| rule.addresses.iter().any(|text| lies_in(text, address)));
     shows
         && (rule.serial.is_empty() || pattern::matches(&rule.serial, newcomer.name))
         && (rule.addresses.is_empty() || is_from_there())

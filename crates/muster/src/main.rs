@@ -23,6 +23,7 @@ use command::audit::{self, AuditCommand};
 use command::configuration::{self, ConfigurationCommand};
 use command::delta::{self, DeltaCommand};
 use command::device::{self, ActionCommand, DeviceCommand, LabelCommand};
+use command::enrollment::{self, EnrollmentCommand};
 use command::identity::{self, AuthorityCommand, ClaimCommand, IdentityCommand};
 use command::join_token::{self, JoinTokenCommand};
 use command::keys::{self, KeysCommand};
@@ -197,7 +198,7 @@ fn main() -> ExitCode {
         Command::Identity(command) => here().and_then(|here| identity::identity(&here, command)),
         Command::Enrollment(command) => here().and_then(|here| enrollment::run(&here, command)),
         Command::Claim(command) => here().and_then(|here| identity::claim(&here, command)),
-        Command::Authority(command) => here().and_then(|here| identity::authority(&here, command)),
+        Command::Authority(command) => identity::authority(here, command),
         Command::Role(command) => here().and_then(|here| role::run(&here, command)),
         Command::JoinToken(command) => here().and_then(|here| join_token::run(&here, command)),
         Command::Account(command) => here().and_then(|here| access::account(&here, command)),

@@ -76,7 +76,9 @@ impl View<'_> {
 
     pub fn counters(&self, project: ProjectId, device: DeviceId) -> Result<Option<Counters>, StoreError> {
         self.conn
-            .prepare_cached("SELECT queue, boots, taken, at FROM device_counter WHERE device_id = ?1 AND project_id = ?2")
+            .prepare_cached(
+                "SELECT queue, boots, taken, at FROM device_counter WHERE device_id = ?1 AND project_id = ?2",
+            )
             .and_then(|mut it| {
                 let read = |row: &rusqlite::Row<'_>| {
                     let (boots, taken): (i64, i64) = (row.get(1)?, row.get(2)?);

@@ -46,6 +46,18 @@ pub struct Claim {
     pub claimed_at: Option<Timestamp>,
 }
 
+/// An issuing authority that the root has yet to sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuingRequest {
+    pub name: String,
+    /// PKCS #10, PEM.
+    pub request: String,
+    /// PKCS #8, PEM.
+    pub key: Vec<u8>,
+    pub created_at: Timestamp,
+    pub created_by: String,
+}
+
 /// Why a device is kept out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
@@ -66,6 +78,24 @@ impl View<'_> {
             .doing("authorities")?
             .into_iter()
             .collect()
+    }
+
+    pub fn issuing_request(&self) -> Result<Option<IssuingRequest>, StoreError> {
+        self.conn
+            .prepare_cached("SELECT name, request, key, created_at, created_by FROM issuing_request")
+            .and_then(|mut it| {
+                let read = |row: &Row<'_>| {
+                    Ok(IssuingRequest {
+                        name: row.get(0)?,
+                        request: row.get(1)?,
+                        key: row.get(2)?,
+                        created_at: Timestamp(row.get(3)?),
+                        created_by: row.get(4)?,
+                    })
+                };
+                it.query_row([], read).optional()
+            })
+            .doing("a request for an issuing authority")
     }
 
     /// The ones that a project has registered.
@@ -180,6 +210,21 @@ impl Tx<'_> {
             return Err(StoreError::Exists { kind: "authority", name: new.name.clone() });
         }
         Ok(self.conn.last_insert_rowid())
+    }
+
+    /// Replaces the one before: only the newest is signed. None: it was signed.
+    pub fn save_issuing_request(&mut self, new: Option<&IssuingRequest>) -> Result<(), StoreError> {
+        let what = "a request for an issuing authority";
+        self.conn.execute("DELETE FROM issuing_request", []).doing(what)?;
+        let Some(new) = new else { return Ok(()) };
+        self.conn
+            .execute(
+                "INSERT INTO issuing_request (id, name, request, key, created_at, created_by)
+                 VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+                (&new.name, &new.request, &new.key, new.created_at.0, &new.created_by),
+            )
+            .doing(what)?;
+        Ok(())
     }
 
     /// Its certificates are believed no more.

@@ -194,6 +194,20 @@ pub struct Authority {
     pub created_by: String,
 }
 
+/// A request for an issuing authority's certificate, for the root to sign wherever its key is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IssuingRequest {
+    /// PKCS #10, PEM.
+    pub request: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IssuingAccept {
+    /// PEM, signed by the root.
+    pub certificate: String,
+}
+
 /// The server's own authority: what devices pin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServerIdentity {
@@ -202,6 +216,9 @@ pub struct ServerIdentity {
     /// SHA-256 of the root's certificate, for `muster-agent join --pin`.
     #[schema(value_type = String)]
     pub pin: Sha256,
+    /// Whether the root's key lies in the server's data folder.
+    #[serde(default)]
+    pub root_key_is_here: bool,
     /// Names of the authorities that sign for devices now, newest last.
     pub issuing: Vec<String>,
 }

@@ -65,7 +65,9 @@ pub enum DeviceCommand {
         name: String,
     },
     /// Let it out of quarantine, after you have looked at why it is there (muster why device NAME).
-    Release { name: String },
+    Release {
+        name: String,
+    },
     /// Void its credentials, and have it destroy its key and the data named.
     Decommission(DecommissionArgs),
     /// Hand it over to another project.

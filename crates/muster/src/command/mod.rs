@@ -17,6 +17,7 @@ pub mod release;
 pub mod remote;
 pub mod role;
 pub mod rollout;
+pub mod root;
 pub mod session;
 pub mod sign;
 pub mod terminal;

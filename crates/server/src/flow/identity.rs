@@ -7,9 +7,10 @@ use muster_domain::identity::{Keys, Recognised};
 use muster_domain::{Actor, Permission};
 use muster_store::Tx;
 use muster_store::events::NewEvent;
-use muster_store::identity::{Authority, AuthorityKind, Claim, Hold};
+use muster_store::identity::{Authority, AuthorityKind, Claim, Hold, IssuingRequest};
 use muster_trust::authority::pem;
 use muster_trust::authority::short_fingerprint;
+use muster_trust::authority::verify::is_issued;
 use muster_vocab::{DeviceId, Name, ProjectId, Timestamp, limit};
 use serde_json::json;
 
@@ -189,6 +190,55 @@ pub fn rotate(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, new: Authority) ->
     actor.may(Permission::Admin)?;
     tx.insert_authority(&new)?;
     audit::record(tx, now, actor, ("identity.rotate", format!("authority:{}", new.name)), &json!({}))
+}
+
+/// A key for an issuing authority whose root is elsewhere. Returns the request that the root is to sign.
+pub fn request_issuing(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor) -> Result<String, FlowError> {
+    actor.may(Permission::Admin)?;
+    let number = tx.authorities()?.iter().filter(|one| one.kind == AuthorityKind::Issuing).count() + 1;
+    let made = muster_trust::authority::issue::request_issuing(&format!("Muster issuing {number}"));
+    let (request, key) = made.map_err(|failed| FlowError::Conflict(failed.to_string()))?;
+    let name = format!("issuing-{number}");
+    let key = key.into_bytes();
+    let new = IssuingRequest { name: name.clone(), request, key, created_at: now, created_by: actor.to_string() };
+    tx.save_issuing_request(Some(&new))?;
+    audit::record(tx, now, actor, ("identity.request-issuing", format!("authority:{name}")), &json!({}))?;
+    Ok(new.request)
+}
+
+/// The root has signed the authority that was asked for last; it signs from now on. `root`: PEM.
+pub fn accept_issuing(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    actor: &Actor,
+    (root, certificate): (&str, &str),
+) -> Result<(), FlowError> {
+    actor.may(Permission::Admin)?;
+    let asked = tx
+        .issuing_request()?
+        .ok_or_else(|| FlowError::Conflict("no issuing authority was asked for: make a request first".into()))?;
+    let is_it = is_issued(root, certificate, &asked.request)
+        .map_err(|bad| FlowError::invalid("certificate", bad.to_string()))?;
+    if !is_it {
+        return Err(FlowError::invalid(
+            "certificate",
+            "this is not the answer of this server's root to the newest request: sign that one",
+        ));
+    }
+    let der = pem::ders(certificate).into_iter().next().unwrap_or_default();
+    let new = Authority {
+        id: 0,
+        kind: AuthorityKind::Issuing,
+        project: None,
+        name: asked.name,
+        certificate: pem::certificate(&der),
+        key: Some(asked.key),
+        is_retired: false,
+        created_at: now,
+        created_by: actor.to_string(),
+    };
+    tx.save_issuing_request(None)?;
+    rotate(tx, now, actor, new)
 }
 
 pub fn delete_authority(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, name: &str) -> Result<(), FlowError> {

@@ -29,6 +29,16 @@ CREATE TABLE enrollment_hour (
     PRIMARY KEY (project_id, rule, device_id)
 ) WITHOUT ROWID;
 
+-- A key whose issuing authority a root elsewhere has yet to sign: at most one.
+CREATE TABLE issuing_request (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    name TEXT NOT NULL,
+    request TEXT NOT NULL,
+    key BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    created_by TEXT NOT NULL
+);
+
 -- The highest counters that a device has told with its reports: lower ones mean a copy, or an old backup.
 CREATE TABLE device_counter (
     device_id INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,

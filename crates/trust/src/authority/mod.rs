@@ -10,6 +10,7 @@ pub mod issue;
 pub mod pem;
 pub mod pkcs7;
 pub mod request;
+pub mod sealed;
 #[cfg(test)]
 mod tests;
 pub mod verify;

@@ -68,8 +68,7 @@ pub(super) async fn test(
     }
     let rules: Option<Vec<_>> = rules.map(|rules| rules.into_iter().map(rule).collect());
     enrollment::check(rules.as_deref().unwrap_or_default()).map_err(|bad| Refusal::bad("rules", bad.to_string()))?;
-    let imagined =
-        flow::Imagined { name, shows: shown(shows), by_est: est, address, labels, attributes, at };
+    let imagined = flow::Imagined { name, shows: shown(shows), by_est: est, address, labels, attributes, at };
     let (decision, name) =
         app.read::<_, FlowError>(move |view| flow::test(view, &operator.actor, imagined, rules)).await?;
     Ok(JsonBody(EnrollmentTested {

@@ -13,8 +13,8 @@ use muster_wire::Page;
 use muster_wire::project::{GatewayToken, Project, ProjectCreate, ProjectPatch, Registration};
 
 use super::auth::Operator;
-use super::enrollment::rule;
 use super::body::Json;
+use super::enrollment::rule;
 use super::problem::{Refusal, Refusals};
 use super::session::hashing;
 use super::{etag, show};

@@ -16,8 +16,8 @@ use utoipa_axum::routes as documented;
 
 use super::problem::Refusal;
 use super::{
-    accounts, actions, artifacts, audit, channels, commands, configurations, departures, devices, enrollment, events, identity,
-    join_tokens, metadata, projects, releases, remote_sessions, roles, rollouts, session, tokens, uploads,
+    accounts, actions, artifacts, audit, channels, commands, configurations, departures, devices, enrollment, events,
+    identity, join_tokens, metadata, projects, releases, remote_sessions, roles, rollouts, session, tokens, uploads,
 };
 use crate::App;
 
@@ -86,6 +86,8 @@ fn devices_and_identity() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(identity::delete_authority))
         .routes(documented!(identity::get))
         .routes(documented!(identity::rotate))
+        .routes(documented!(identity::request_issuing))
+        .routes(documented!(identity::accept_issuing))
         .routes(documented!(identity::revoke))
         .routes(documented!(identity::release))
         .routes(documented!(enrollment::get, enrollment::put))
