@@ -2,8 +2,10 @@
 //!
 //! Each test is a black box: it acts as an operator by the API and as a device by `/device/v1`.
 
+mod authority;
+mod enrollment;
 mod golden;
-mod identity;
+pub mod identity;
 mod join;
 mod leaving;
 mod program;

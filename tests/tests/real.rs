@@ -13,3 +13,4 @@ mod squashfs;
 mod storm;
 mod swupdate;
 mod systemd_boot;
+mod tpm;

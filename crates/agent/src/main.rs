@@ -11,6 +11,7 @@ use muster_agent::config::{self, Config};
 use muster_agent::io::departure::{self, Leaver};
 use muster_agent::io::identity::{self, Identity, NewKey};
 use muster_agent::io::net::{Reach, RealNet};
+use muster_agent::io::tpm::Prover;
 use muster_agent::io::{disk::RealDisk, host::RealHost, repository, watchdog::Watchdog};
 use muster_agent::join::{self, Prepared};
 use muster_agent::keep::{Found, Keeper};
@@ -25,8 +26,9 @@ const HELP: &str = "\
 muster-agent: brings this device from one release to the next, and back by itself when it goes wrong
 
   muster-agent join [URL] [--token T] [--project P] [--device NAME]
-                    [--ca FILE | --pin sha256:DIGEST] [--key FILE --certificate FILE]
+                    [--ca FILE | --pin sha256:DIGEST] [--key FILE --certificate FILE] [--tpm]
                              introduces this device to a server and writes its file. Over https it gets a certificate.
+                             With --tpm [--tcti T] its key is made in the TPM, stays there, and the TPM's maker vouches for it.
                              Without a token it waits until an operator accepts it, or shows the key and certificate
                              that it was given at the factory
   muster-agent run           does what the server orders, for ever
@@ -79,6 +81,8 @@ struct Arguments {
     certificate: Option<PathBuf>,
     config: Option<PathBuf>,
     json: bool,
+    tpm: bool,
+    tcti: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -111,6 +115,8 @@ fn arguments(mut parser: lexopt::Parser) -> anyhow::Result<Arguments> {
             Long("certificate") => found.certificate = Some(parser.value()?.into()),
             Long("config") => found.config = Some(parser.value()?.into()),
             Long("json") => found.json = true,
+            Long("tpm") => found.tpm = true,
+            Long("tcti") => found.tcti = Some(parser.value()?.string()?),
             Value(word) if found.command.is_empty() => found.command = word.string()?,
             Value(word) if found.command == "join" && found.url.is_none() => found.url = Some(word.string()?),
             other => return Err(other.unexpected()).context("see muster-agent --help"),
@@ -224,15 +230,32 @@ fn introduce(
         (Some(_), None) | (None, Some(_)) => bail!("--key and --certificate go together: name both files"),
     };
     let net = RealNet::new(Reach { server: url, token: "", ca, identity: shown })?;
-    let key = if is_https { Some(NewKey::waiting(folder)?) } else { None };
+    if arguments.tpm && !is_https {
+        bail!("a TPM proves a key for a certificate: join over https");
+    }
+    let prover = arguments.tpm.then(|| Prover::start(folder, arguments.tcti.as_deref())).transpose()?;
+    let key = match &prover {
+        Some(prover) => Some(NewKey::in_tpm(prover.key())),
+        None if is_https => Some(NewKey::waiting(folder)?),
+        None => None,
+    };
     let request = key.as_ref().map(NewKey::request).transpose()?;
-    let body = serde_json::to_vec(&Join { token, project, device, attributes: Default::default(), request })?;
-    let call = Call { method: "POST", path: "/device/v1/join", body: Some(&body), timeout: Duration::from_secs(30) };
+    let tpm = prover.as_ref().map(Prover::evidence);
+    let mut join = Join { token, project, device, attributes: Default::default(), request, tpm };
     let mut is_told = false;
     loop {
+        let body = serde_json::to_vec(&join)?;
+        let call =
+            Call { method: "POST", path: "/device/v1/join", body: Some(&body), timeout: Duration::from_secs(30) };
         let reply = net.call(&call).with_context(|| format!("asking {url}"))?;
-        match reply.status {
-            202 => {
+        match (reply.status, &prover) {
+            (200, Some(prover)) => {
+                let task = serde_json::from_slice(&reply.body).context("reading the server's task")?;
+                join.tpm = Some(prover.answer(task)?);
+            }
+            (202, _) => {
+                // Each task is good for one answer.
+                join.tpm = prover.as_ref().map(Prover::evidence);
                 let waiting: Waiting = serde_json::from_slice(&reply.body).context("reading the server's answer")?;
                 if !is_told {
                     let fingerprint = &waiting.fingerprint;
@@ -241,7 +264,7 @@ fn introduce(
                 }
                 std::thread::sleep(Duration::from_secs(u64::from(waiting.retry_s)));
             }
-            200..300 => {
+            (200..300, _) => {
                 let joined: Joined = serde_json::from_slice(&reply.body).context("reading the server's answer")?;
                 if let (Some(key), Some(certificate)) = (key, joined.certificate.clone()) {
                     key.with(certificate).write(folder)?;
@@ -249,7 +272,7 @@ fn introduce(
                 }
                 return Ok(joined);
             }
-            status => bail!("the server said no ({status}): {}", detail(&reply.body)),
+            (status, _) => bail!("the server said no ({status}): {}", detail(&reply.body)),
         }
     }
 }

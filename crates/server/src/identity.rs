@@ -154,7 +154,7 @@ fn read(store: &Store) -> Result<Known, IdentityError> {
     let key = newest.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).ok_or(IdentityError::NoRoot)?;
     let believed = all.iter().filter_map(|one| {
         let whose = match one.kind {
-            AuthorityKind::Root => return None,
+            AuthorityKind::Root | AuthorityKind::Tpm => return None,
             AuthorityKind::Issuing => Anchor::Own(one.id),
             AuthorityKind::Device => Anchor::Foreign { project: one.project?.0, authority: one.id },
         };

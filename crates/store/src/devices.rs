@@ -327,6 +327,7 @@ impl Tx<'_> {
             "device_key",
             "device_hold",
             "device_queue_past",
+            "device_tpm",
             "device_departure",
             "device_transfer",
             "device_counter",

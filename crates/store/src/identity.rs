@@ -16,6 +16,8 @@ pub enum AuthorityKind {
     Issuing,
     /// Somebody else's, believed for the devices of one project.
     Device,
+    /// A maker of TPMs, believed about its chips in one project.
+    Tpm,
 }
 
 /// A certificate authority.
@@ -150,6 +152,14 @@ impl View<'_> {
         Ok(cut(rows, limit, |claim| claim.id))
     }
 
+    /// The TPM that the device is in, if it has shown one.
+    pub fn device_tpm(&self, project: ProjectId, device: DeviceId) -> Result<Option<[u8; 32]>, StoreError> {
+        self.conn
+            .prepare_cached("SELECT tpm FROM device_tpm WHERE device_id = ?1 AND project_id = ?2")
+            .and_then(|mut it| it.query_row((device.0, project.0), |row| row.get(0)).optional())
+            .doing("a device's TPM")
+    }
+
     pub fn device_hold(&self, project: ProjectId, device: DeviceId) -> Result<Option<Hold>, StoreError> {
         self.conn
             .prepare_cached("SELECT reason, since FROM device_hold WHERE device_id = ?1 AND project_id = ?2")
@@ -212,6 +222,22 @@ impl Tx<'_> {
         Ok(self.conn.last_insert_rowid())
     }
 
+    /// A TPM is in one device.
+    pub fn save_device_tpm(&mut self, project: ProjectId, device: DeviceId, tpm: [u8; 32]) -> Result<(), StoreError> {
+        let added = self
+            .conn
+            .prepare_cached(
+                "INSERT INTO device_tpm (device_id, project_id, tpm) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (project_id, tpm) DO UPDATE SET tpm = tpm WHERE device_id = ?1",
+            )
+            .and_then(|mut it| it.execute((device.0, project.0, tpm)))
+            .doing("a device's TPM")?;
+        if added == 0 {
+            return Err(StoreError::Exists { kind: "device with this TPM", name: "another one".into() });
+        }
+        Ok(())
+    }
+
     /// Replaces the one before: only the newest is signed. None: it was signed.
     pub fn save_issuing_request(&mut self, new: Option<&IssuingRequest>) -> Result<(), StoreError> {
         let what = "a request for an issuing authority";
@@ -238,7 +264,7 @@ impl Tx<'_> {
 
     pub fn delete_project_authority(&mut self, project: ProjectId, name: &str) -> Result<bool, StoreError> {
         self.conn
-            .prepare_cached("DELETE FROM authority WHERE project_id = ?1 AND name = ?2 AND kind = 'device'")
+            .prepare_cached("DELETE FROM authority WHERE project_id = ?1 AND name = ?2 AND kind IN ('device', 'tpm')")
             .and_then(|mut it| it.execute((project.0, name)))
             .doing("deleting an authority")
             .map(|gone| gone > 0)
@@ -392,13 +418,14 @@ fn kind_name(kind: AuthorityKind) -> &'static str {
         AuthorityKind::Root => "root",
         AuthorityKind::Issuing => "issuing",
         AuthorityKind::Device => "device",
+        AuthorityKind::Tpm => "tpm",
     }
 }
 
 fn read_authority(row: &Row<'_>) -> Result<Authority, StoreError> {
     let what = "an authority";
     let kind: String = row.get(1).doing(what)?;
-    let kinds = [AuthorityKind::Root, AuthorityKind::Issuing, AuthorityKind::Device];
+    let kinds = [AuthorityKind::Root, AuthorityKind::Issuing, AuthorityKind::Device, AuthorityKind::Tpm];
     let kind = kinds.into_iter().find(|known| kind_name(*known) == kind);
     let state: String = row.get(6).doing(what)?;
     Ok(Authority {

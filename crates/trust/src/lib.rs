@@ -7,5 +7,7 @@ pub mod authority;
 pub mod password;
 #[cfg(feature = "people")]
 pub mod secret;
+#[cfg(feature = "authority")]
+pub mod tpm;
 #[cfg(feature = "tuf")]
 pub mod tuf;

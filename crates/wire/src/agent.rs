@@ -21,6 +21,42 @@ pub struct Join {
     /// PKCS #10, PEM. The device wants a certificate for its key, not a token. Nothing but the key is taken from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// The key of the request lies in a TPM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<TpmEvidence>,
+}
+
+/// What a device shows of its TPM. Binary members are base64.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmEvidence {
+    /// The endorsement key's certificate and its issuers', DER.
+    pub endorsement: Vec<String>,
+    /// TPM2B_PUBLIC of the attestation key.
+    pub attestation: String,
+    /// TPM2B_PUBLIC of the key of the request.
+    pub key: String,
+    /// TPMS_ATTEST by TPM2_Certify, and its signature, DER.
+    pub certified: String,
+    pub signature: String,
+    /// Once the server has set a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<TpmAnswer>,
+}
+
+/// Answer 200 to a join with a TPM: the secret that only this TPM opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmTask {
+    pub task: String,
+    /// TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET, base64.
+    pub credential: String,
+    pub seed: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmAnswer {
+    pub task: String,
+    /// Base64.
+    pub secret: String,
 }
 
 /// What the device proves itself by from now on: a token, shown only now, or a certificate.

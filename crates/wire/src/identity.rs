@@ -183,11 +183,17 @@ pub struct AuthorityCreate {
     pub name: String,
     /// PEM.
     pub certificate: String,
+    /// A maker of TPMs: believed about which chips are its own, and nothing else.
+    #[serde(default)]
+    pub tpm: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Authority {
     pub name: String,
+    /// A maker of TPMs.
+    #[serde(default)]
+    pub tpm: bool,
     pub certificate: String,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,

@@ -9,4 +9,5 @@ mod probe;
 pub mod program;
 pub mod repository;
 pub mod session;
+pub mod tpm;
 pub mod watchdog;

@@ -19,6 +19,7 @@ use ureq::{Agent, Body, http};
 
 use super::identity::{Identity, IdentityError, NewKey, certificates};
 use super::session::{Server, Sessions};
+use super::tpm;
 use crate::world::{Call, Net, NetError, Reply};
 
 /// On each answer of a Muster server under `/device/v1`.
@@ -130,7 +131,9 @@ impl RealNet {
         if !current.as_ref().is_some_and(is_due) {
             return Ok(None);
         }
-        let key = NewKey::make()?;
+        // A key in a TPM can't be copied, so that there is nothing to gain by another one.
+        let same = current.as_ref().map(Identity::key).filter(NewKey::is_in_tpm);
+        let key = same.map_or_else(NewKey::make, Ok)?;
         let body = serde_json::to_vec(&Renewal { request: key.request()? }).map_err(RenewError::Answer)?;
         let call =
             Call { method: "POST", path: "/device/v1/certificate", body: Some(&body), timeout: CONNECT_TIMEOUT * 2 };
@@ -216,7 +219,7 @@ impl RealNet {
 
 impl Live {
     fn new(roots: &[CertificateDer<'static>], identity: Option<Identity>) -> Result<Self, NetSetupError> {
-        let mut tls = TlsConfig::builder();
+        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(tpm::provider());
         if !roots.is_empty() {
             let roots: Vec<_> = roots.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
             tls = tls.root_certs(RootCerts::Specific(Arc::new(roots)));

@@ -58,11 +58,15 @@ openssl tells a key's digest:
 pub enum AuthorityCommand {
     /// Believe the devices of another authority: the common name of a certificate is the device's name.
     #[command(after_help = "Examples:
-  muster authority register plant-3 plant-ca.pem")]
+  muster authority register plant-3 plant-ca.pem
+  muster authority register --tpm infineon ek-root.pem")]
     Register {
         name: String,
         /// Its certificate, PEM.
         certificate: PathBuf,
+        /// A maker of TPMs: believed about which chips are its own. The enrolment policy says what comes of that.
+        #[arg(long)]
+        tpm: bool,
     },
     List,
     /// Believe it no more; its devices are refused on their next request.
@@ -149,11 +153,15 @@ pub fn authority(here: impl Fn() -> Outcome<Here>, command: AuthorityCommand) ->
             eprintln!("{} signs for devices from now on.", now.issuing.last().map_or("nobody", String::as_str));
             Ok(())
         }
-        AuthorityCommand::Register { name, certificate } => {
+        AuthorityCommand::Register { name, certificate, tpm } => {
             let text =
                 std::fs::read_to_string(&certificate).with_context(|| format!("reading {}", certificate.display()))?;
-            let made: Authority = here.client.create("/authorities", &AuthorityCreate { name, certificate: text })?;
-            eprintln!("The devices of {} are believed from now on.", made.name);
+            let made: Authority =
+                here.client.create("/authorities", &AuthorityCreate { name, certificate: text, tpm })?;
+            match tpm {
+                true => eprintln!("TPMs of {} are believed to be real from now on.", made.name),
+                false => eprintln!("The devices of {} are believed from now on.", made.name),
+            }
             Ok(())
         }
         AuthorityCommand::List => {

@@ -150,7 +150,7 @@ pub fn register_authority(
     tx: &mut Tx<'_>,
     now: Timestamp,
     actor: &Actor,
-    name: &str,
+    (name, kind): (&str, AuthorityKind),
     certificate: &str,
 ) -> Result<Authority, FlowError> {
     actor.may(Permission::Admin)?;
@@ -171,7 +171,7 @@ pub fn register_authority(
     }
     let mut new = Authority {
         id: 0,
-        kind: AuthorityKind::Device,
+        kind,
         project: Some(project),
         name: name.to_owned(),
         certificate: pem::certificate(der),
@@ -181,7 +181,8 @@ pub fn register_authority(
         created_by: actor.to_string(),
     };
     new.id = tx.insert_authority(&new)?;
-    audit::record(tx, now, actor, ("authority.register", format!("authority:{name}")), &json!({}))?;
+    let detail = json!({ "tpm": kind == AuthorityKind::Tpm });
+    audit::record(tx, now, actor, ("authority.register", format!("authority:{name}")), &detail)?;
     Ok(new)
 }
 

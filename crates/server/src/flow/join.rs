@@ -57,6 +57,8 @@ pub enum Proof {
     Claimed([u8; 32]),
     /// An authority of the project has given it this name.
     Authority,
+    /// Its key lies in this TPM, whose maker the project believes.
+    Tpm([u8; 32]),
     Nothing,
 }
 
@@ -87,6 +89,7 @@ enum Right {
     Token(JoinToken),
     Claim(Claim),
     Authority,
+    Tpm([u8; 32]),
     Nothing,
 }
 
@@ -149,6 +152,7 @@ fn right(tx: &Tx<'_>, project: ProjectId, joining: &Joining) -> Result<Right, Fl
             None => Ok(Right::Nothing),
         },
         Proof::Authority => Ok(Right::Authority),
+        Proof::Tpm(tpm) => Ok(Right::Tpm(*tpm)),
         Proof::Nothing => Ok(Right::Nothing),
     }
 }
@@ -192,7 +196,7 @@ fn again(
     let by_gateway = matches!(right, Right::Gateway);
     let proof = match joining.proof {
         Proof::Secret(proof) => Some(proof),
-        Proof::Claimed(_) | Proof::Authority | Proof::Nothing => None,
+        Proof::Claimed(_) | Proof::Authority | Proof::Tpm(_) | Proof::Nothing => None,
     };
     let joined_with = tx.joined_with(project, known.id)?;
     let answer_lost = !joining.was_seen && proof.is_some() && joined_with == proof;
@@ -201,11 +205,16 @@ fn again(
     let has_nothing = !has_token && keys.is_none();
     // It came by what speaks for all devices, or its credentials were taken away.
     let moves_over = has_nothing && by_gateway;
-    let comes_back = has_nothing && !by_gateway && tx.device_hold(project, known.id)?.is_some();
+    let comes_back =
+        has_nothing && !by_gateway && !matches!(right, Right::Tpm(_)) && tx.device_hold(project, known.id)?.is_some();
     // Both speak for this one device.
+    let is_its_tpm = match right {
+        Right::Tpm(shown) => tx.device_tpm(project, known.id)? == Some(*shown),
+        Right::Gateway | Right::Token(_) | Right::Claim(_) | Right::Authority | Right::Nothing => false,
+    };
     let is_its_own = matches!(right, Right::Claim(_) | Right::Authority) && !has_token && !joining.was_seen;
     let name = &known.name;
-    if !(answer_lost || waits || moves_over || comes_back || is_its_own) {
+    if !(answer_lost || waits || moves_over || comes_back || is_its_own || is_its_tpm) {
         return Err(FlowError::Conflict(format!(
             "{name} has joined already: let it use its token, or have an operator delete the device (its history \
              goes), revoke what it has (muster device revoke {name}) or make it a new token by hand (muster device \
@@ -259,6 +268,7 @@ fn first(
             (Shows::Claim, claim.labels.clone(), json!({ "claim": claim.name }))
         }
         Right::Authority => (Shows::Authority, BTreeMap::new(), json!({ "authority": true })),
+        Right::Tpm(tpm) => (Shows::Tpm, BTreeMap::new(), json!({ "tpm": short_fingerprint(tpm) })),
         Right::Nothing => (Shows::Nothing, BTreeMap::new(), json!({})),
     };
     let new = NewDevice { name: name.clone(), state: DeviceState::Pending, token: None, poll_interval_s: 0 };
@@ -269,6 +279,9 @@ fn first(
         report_difference(tx, now, (project, id), AttributeMode::Merge, &joining.attributes)?;
     }
     settle_interval(tx, now, project, &device)?;
+    if let Right::Tpm(tpm) = right {
+        tx.save_device_tpm(project, id, *tpm)?;
+    }
     let decision = enrolled(tx, now, (project, id), (shows, joining))?;
     let state = admitted(tx, project, shows, &decision)?;
     if !decision.labels.is_empty() {

@@ -39,6 +39,14 @@ CREATE TABLE issuing_request (
     created_by TEXT NOT NULL
 );
 
+-- Which TPM a device is in, by SHA-256 of its endorsement key.
+CREATE TABLE device_tpm (
+    device_id INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
+    project_id INTEGER NOT NULL,
+    tpm BLOB NOT NULL,
+    UNIQUE (project_id, tpm)
+);
+
 -- The highest counters that a device has told with its reports: lower ones mean a copy, or an old backup.
 CREATE TABLE device_counter (
     device_id INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,

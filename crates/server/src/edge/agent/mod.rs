@@ -14,6 +14,7 @@ mod metadata;
 mod orders;
 mod reports;
 mod sessions;
+mod tpm;
 mod twin;
 
 use std::sync::Arc;

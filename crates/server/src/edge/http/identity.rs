@@ -90,8 +90,11 @@ pub(super) async fn post_authority(
     body: Json<AuthorityCreate>,
 ) -> Result<(StatusCode, JsonBody<Authority>), Refusal> {
     let now = app.now();
-    let AuthorityCreate { name, certificate } = body.value;
-    let made = app.write(move |tx| identity::register_authority(tx, now, &operator.actor, &name, &certificate)).await?;
+    let AuthorityCreate { name, certificate, tpm } = body.value;
+    let kind = if tpm { AuthorityKind::Tpm } else { AuthorityKind::Device };
+    let made = app
+        .write(move |tx| identity::register_authority(tx, now, &operator.actor, (&name, kind), &certificate))
+        .await?;
     reload(&app).await?;
     Ok((StatusCode::CREATED, JsonBody(show_authority(made))))
 }
@@ -228,6 +231,7 @@ fn show_claim(claim: store::Claim) -> Claim {
 fn show_authority(found: store::Authority) -> Authority {
     Authority {
         name: found.name,
+        tpm: found.kind == AuthorityKind::Tpm,
         certificate: found.certificate,
         created_at: found.created_at,
         created_by: found.created_by,
