@@ -80,7 +80,8 @@ fn what_another_root_has_signed_is_not_taken() {
     let path = |name: &str| safe.path().join(name);
     let (root, request, certificate) = (path("root.pem"), path("issuing.csr"), path("issuing.pem"));
     done(&authority(&theirs, &["offline", "--data", word(&theirs.data()), word(&root), "--plain", "--yes"]));
-    let other = ["offline", "--data", word(&ours.data()), word(&root), "--yes"];
+    let data = ours.data();
+    let other = ["offline", "--data", word(&data), word(&root), "--yes"];
     assert!(!authority(&ours, &other).status.success(), "a file was overwritten");
     assert!(ours.data().join("root.key").exists(), "the only copy of the key is gone");
     done(&authority(&ours, &["request-issuing", word(&request)]));
@@ -107,7 +108,7 @@ fn counters_that_go_back_put_a_device_into_quarantine_until_somebody_releases_it
     let _ = counted(&device, 2, 1, 2).expect(200);
     // A lost answer: the same counters again.
     let _ = counted(&device, 2, 1, 2).expect(200);
-    let copy = Plain::new(&server.origin(), &device.token());
+    let copy = Plain::new(&server.origin(), &device.token);
     let _ = counted(&copy, 2, 1, 1).expect(200);
     let known = admin.get("/devices/sn-1").expect(200);
     assert_eq!(known.at("/state"), json!("quarantined"));
