@@ -5,7 +5,7 @@
 mod authority;
 mod enrollment;
 mod golden;
-pub mod identity;
+pub(crate) mod identity;
 mod join;
 mod leaving;
 mod program;

@@ -10,5 +10,6 @@ mod faults;
 mod lives;
 mod power;
 mod real;
+mod secrets;
 mod signed;
 mod twin;

@@ -17,11 +17,12 @@ pub enum Permission {
     RolloutsApprove,
     CommandsWrite,
     SessionsWrite,
+    SecretsWrite,
     Admin,
 }
 
 impl Permission {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Read,
         Self::DevicesWrite,
         Self::ArtifactsWrite,
@@ -30,6 +31,7 @@ impl Permission {
         Self::RolloutsApprove,
         Self::CommandsWrite,
         Self::SessionsWrite,
+        Self::SecretsWrite,
         Self::Admin,
     ];
 }

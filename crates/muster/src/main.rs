@@ -33,6 +33,7 @@ use command::release::{self, ChannelCommand, ReleaseCommand};
 use command::remote::{self, SessionCommand};
 use command::role::{self, RoleCommand};
 use command::rollout::{self, RolloutCommand};
+use command::secret::{self, MasterKeyCommand, SecretCommand};
 use command::session::{self, ContextCommand, LoginArgs};
 use command::watch::{self, WatchArgs};
 use exit::Outcome;
@@ -118,6 +119,12 @@ enum Command {
     /// Files on devices, from templates.
     #[command(subcommand)]
     Configuration(ConfigurationCommand),
+    /// Values that only devices may read.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// What secrets are sealed with on the server.
+    #[command(subcommand)]
+    MasterKey(MasterKeyCommand),
     /// What devices were told to do once.
     #[command(subcommand, name = "command")]
     Order(OrderCommand),
@@ -200,6 +207,8 @@ fn main() -> ExitCode {
         Command::Claim(command) => here().and_then(|here| identity::claim(&here, command)),
         Command::Authority(command) => identity::authority(here, command),
         Command::Role(command) => here().and_then(|here| role::run(&here, command)),
+        Command::Secret(command) => here().and_then(|here| secret::run(&here, command)),
+        Command::MasterKey(command) => here().and_then(|here| secret::master_key(&here, &command)),
         Command::JoinToken(command) => here().and_then(|here| join_token::run(&here, command)),
         Command::Account(command) => here().and_then(|here| access::account(&here, command)),
         Command::Project(command) => here().and_then(|here| access::project(&here, command)),

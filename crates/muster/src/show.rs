@@ -16,6 +16,7 @@ use muster_wire::project::Project;
 use muster_wire::release::Release;
 use muster_wire::role::{Role, RoleBinding};
 use muster_wire::rollout::Rollout;
+use muster_wire::secret::{MasterKey, Secret};
 use muster_wire::token::Token;
 use serde::Serialize;
 
@@ -282,6 +283,32 @@ impl Row for Authority {
 
     fn cells(&self) -> Vec<String> {
         vec![self.name.clone(), time(self.created_at), self.created_by.clone()]
+    }
+}
+
+impl Row for Secret {
+    const HEADERS: &'static [&'static str] = &["NAME", "VERSION", "UPDATED", "BY"];
+    const EMPTY: &'static str = "No secrets. Make one: muster secret set NAME < FILE";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone(), self.version.to_string(), self.updated_at.to_string(), self.updated_by.clone()]
+    }
+}
+
+impl Row for MasterKey {
+    const HEADERS: &'static [&'static str] = &["ID", "OLDER", "OWN"];
+    const EMPTY: &'static str = "No master key.";
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.id.clone(), self.older.to_string(), if self.own { "yes" } else { "no" }.to_owned()]
     }
 }
 

@@ -14,9 +14,10 @@ use crate::config::Config;
 use crate::edge::tls::{TlsError, TlsSource};
 use crate::identity::{Identity, IdentityError};
 use crate::sessions::Sessions;
-use crate::signing::Signing;
+use crate::signing::{Signing, SigningError};
 use crate::table::Table;
 use crate::tasks::Tasks;
+use crate::vault::{Vault, VaultError};
 use crate::waiting::Waiting;
 use crate::{clock, descriptors};
 
@@ -28,6 +29,8 @@ pub struct App {
     pub config: Config,
     pub store: Arc<Store>,
     pub blobs: Blobs,
+    /// Opens what is sealed.
+    pub vault: Arc<Vault>,
     /// Keys that are online.
     pub signing: Arc<Signing>,
     pub table: Arc<Table>,
@@ -50,6 +53,8 @@ pub struct App {
     pub events: watch::Receiver<u64>,
     /// True once the server is to stop.
     pub stopping: watch::Sender<bool>,
+    /// The master key changes once at a time.
+    pub rotating: tokio::sync::Mutex<()>,
     /// Event streams that may still be opened.
     pub streams: Arc<Semaphore>,
     pub counters: Counters,
@@ -75,6 +80,10 @@ pub struct Counters {
 pub enum OpenError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -112,11 +121,11 @@ impl App {
         };
         let store = Arc::new(Store::open(&config.data, Box::new(on_commit))?);
         let blobs = Blobs::open(&config.data)?;
-        let signing = Signing::open(&config.data)
-            .map_err(|source| StoreError::File { what: "reading or making the keys that sign metadata", source })?;
+        let vault = Arc::new(Vault::open(&config.master_key)?);
+        let signing = Signing::open(&config.data, &vault)?;
         fill(&store, &table)?;
-        let audit_signer = Arc::new(audit_key::load(&config.data)?);
-        let identity = Identity::open(&store, &config.data, clock::now())?;
+        let audit_signer = Arc::new(audit_key::load(&config.data, &vault)?);
+        let identity = Identity::open(&store, &config.data, &vault, clock::now())?;
         let tls = config.tls_listen.map(|_| TlsSource::open(&config, &identity, clock::now())).transpose()?;
         let (stopping, _) = watch::channel(false);
         let sessions = Sessions::new(&config.data);
@@ -124,6 +133,7 @@ impl App {
             config,
             store,
             blobs,
+            vault,
             signing: Arc::new(signing),
             table,
             identity,
@@ -136,6 +146,7 @@ impl App {
             tasks: Tasks::default(),
             events,
             stopping,
+            rotating: tokio::sync::Mutex::new(()),
             streams: Arc::new(Semaphore::new(muster_vocab::limit::EVENT_STREAMS_MAX)),
             counters: Counters::default(),
             started_at: clock::now(),

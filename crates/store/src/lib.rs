@@ -29,6 +29,7 @@ pub mod rollouts;
 pub mod routes;
 #[cfg(test)]
 mod sample;
+pub mod secrets;
 mod select;
 pub mod sessions;
 pub mod sqlite;

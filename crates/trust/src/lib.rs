@@ -3,8 +3,12 @@
 pub mod audit;
 #[cfg(feature = "authority")]
 pub mod authority;
+#[cfg(feature = "delivery")]
+pub mod delivery;
 #[cfg(feature = "people")]
 pub mod password;
+#[cfg(feature = "people")]
+pub mod seal;
 #[cfg(feature = "people")]
 pub mod secret;
 #[cfg(feature = "authority")]

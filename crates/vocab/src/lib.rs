@@ -7,6 +7,7 @@ pub mod id;
 pub mod limit;
 pub mod name;
 pub mod nearest;
+pub mod secret_mark;
 pub mod selector;
 pub mod time;
 

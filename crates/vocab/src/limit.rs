@@ -145,6 +145,10 @@ pub const ENROLLMENT_ADDRESSES_MAX: usize = 32;
 
 /// Configurations of one project: each is looked at for every device.
 pub const CONFIGURATIONS_PER_PROJECT_MAX: u32 = 200;
+/// Secrets of one project: all names are at hand whenever a device's files are rendered.
+pub const SECRETS_PER_PROJECT_MAX: u32 = 1_000;
+/// One secret: a key with its chain, many times over.
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 /// Files of one configuration; more is a release.
 pub const FILES_PER_CONFIGURATION_MAX: usize = 64;
 /// Paths on devices: Linux takes 4096 bytes, people write less.

@@ -396,6 +396,29 @@ pub struct Configuration {
     pub files: Vec<ConfigurationFile>,
 }
 
+/// `POST /device/v1/secrets`: the values for the marks in the files of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretsAsk {
+    /// The version whose files hold the marks.
+    pub configuration: u64,
+    /// X25519 public key, made for this question; base64.
+    pub key: String,
+    /// Of the device's identity: SubjectPublicKeyInfo, DER, base64.
+    pub public_key: String,
+    /// How it signed, by the number of the scheme in TLS.
+    pub scheme: u16,
+    /// Over `muster secrets 1`, NUL, and the 32 bytes of `key`; base64.
+    pub signature: String,
+}
+
+/// What the device alone opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedSecrets {
+    /// JSON, an object of marks and their values; sealed, base64.
+    pub sealed: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigurationFile {
     /// Absolute, without `..`.

@@ -23,6 +23,7 @@ pub mod project;
 pub mod release;
 pub mod role;
 pub mod rollout;
+pub mod secret;
 pub mod token;
 
 pub use page::Page;

@@ -23,6 +23,8 @@ pub enum Scope {
     CommandsWrite,
     #[serde(rename = "sessions:write")]
     SessionsWrite,
+    #[serde(rename = "secrets:write")]
+    SecretsWrite,
     #[serde(rename = "admin")]
     Admin,
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 /// A device in a folder.
 pub(crate) struct Device {
-    pub(crate) folder: TempDir,
+    pub folder: TempDir,
     name: String,
     agent: Option<Child>,
 }
@@ -27,7 +27,7 @@ impl Drop for Device {
 }
 
 impl Device {
-    pub(crate) fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().display();
         let text = format!(
@@ -38,15 +38,15 @@ impl Device {
         Self { folder, name: name.to_owned(), agent: None }
     }
 
-    fn file(&self) -> String {
+    pub fn file(&self) -> String {
         self.folder.path().join("agent.toml").to_str().unwrap().to_owned()
     }
 
-    pub(crate) fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
 
-    pub(crate) fn identity(&self) -> Value {
+    pub fn identity(&self) -> Value {
         serde_json::from_str(&self.text("state/identity.json")).unwrap_or(Value::Null)
     }
 
@@ -61,19 +61,19 @@ impl Device {
     }
 
     #[track_caller]
-    pub(crate) fn joined(&self, server: &Server, words: &[&str]) {
+    pub fn joined(&self, server: &Server, words: &[&str]) {
         let said = self.join(server, words);
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     }
 
-    pub(crate) fn run(&mut self) {
+    pub fn run(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut run = Command::new(program("muster-agent").unwrap());
         run.args(["run", "--config", &self.file()]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.agent = Some(run.spawn().unwrap());
     }
 
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         if let Some(mut agent) = self.agent.take() {
             let _ = agent.kill();
             let _ = agent.wait();

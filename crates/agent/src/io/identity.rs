@@ -15,10 +15,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use ureq::tls::{Certificate as TlsCertificate, ClientCert, PemItem, PrivateKey, parse_pem};
 
+use rustls::SignatureScheme;
+
 use super::disk::RealDisk;
 use super::tpm::TpmKey;
 use crate::config::{ConfigError, write_secret};
 use crate::disk;
+use crate::world::Proof;
 
 /// In the agent's folder.
 pub const FILE: &str = "identity.json";
@@ -182,6 +185,21 @@ impl Identity {
         let chain = certificates(self.certificate.chain.as_bytes());
         let chain: Vec<_> = chain.iter().map(|found| CertificateDer::from(found.der().to_vec())).collect();
         (!chain.is_empty()).then_some((chain, self.private_key()?))
+    }
+
+    /// Signs as a handshake would.
+    pub(super) fn prove(&self, message: &[u8]) -> Option<Proof> {
+        const SCHEMES: [SignatureScheme; 4] = [
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            SignatureScheme::ED25519,
+            SignatureScheme::RSA_PSS_SHA256,
+        ];
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).ok()?;
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).ok()?;
+        let signer = key.choose_scheme(&SCHEMES)?;
+        let signature = signer.sign(message).ok()?;
+        Some(Proof { public_key: key.public_key()?.to_vec(), scheme: signer.scheme().into(), signature })
     }
 
     /// As the handshake wants it. None: the file was changed by hand.

@@ -20,7 +20,7 @@ use ureq::{Agent, Body, http};
 use super::identity::{Identity, IdentityError, NewKey, certificates};
 use super::session::{Server, Sessions};
 use super::tpm;
-use crate::world::{Call, Net, NetError, Reply};
+use crate::world::{Call, Net, NetError, Proof, Reply};
 
 /// On each answer of a Muster server under `/device/v1`.
 const PROTOCOL: &str = "muster-protocol";
@@ -291,6 +291,10 @@ impl Net for RealNet {
             }
         }
         Ok(sent)
+    }
+
+    fn prove(&self, message: &[u8]) -> Option<Proof> {
+        self.live().identity?.prove(message)
     }
 
     fn open_session(&self, session: &str, kind: &SessionKind, time_max: Duration) -> Result<(), NetError> {

@@ -18,6 +18,7 @@ pub mod remote;
 pub mod role;
 pub mod rollout;
 pub mod root;
+pub mod secret;
 pub mod session;
 pub mod sign;
 pub mod terminal;

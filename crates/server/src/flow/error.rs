@@ -14,6 +14,7 @@ use muster_domain::session;
 use muster_domain::window::BadWindow;
 use muster_store::StoreError;
 use muster_trust::password::BadPassword;
+use muster_trust::seal::SealError;
 use muster_trust::secret::NoChance;
 use muster_vocab::BadName;
 use muster_vocab::selector::SelectorError;
@@ -54,6 +55,8 @@ pub enum FlowError {
     Password(#[from] BadPassword),
     #[error(transparent)]
     Chance(#[from] NoChance),
+    #[error("something sealed can't be opened")]
+    Sealed(#[from] SealError),
     #[error("{field}: {source}")]
     Selector { field: String, source: SelectorError },
     #[error("{field}: {source}")]

@@ -17,5 +17,6 @@ pub mod projects;
 pub mod releases;
 pub mod reports;
 pub mod rollouts;
+pub mod secrets;
 pub mod tokens;
 pub mod twin;

@@ -6,6 +6,7 @@ pub mod intervals;
 pub mod join;
 pub mod metadata;
 pub mod outbox;
+pub mod reseal;
 pub mod routes;
 pub mod seen;
 pub mod time;

@@ -9,6 +9,7 @@
 pub mod issue;
 pub mod pem;
 pub mod pkcs7;
+pub mod proof;
 pub mod request;
 pub mod sealed;
 #[cfg(test)]

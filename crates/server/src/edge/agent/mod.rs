@@ -13,6 +13,7 @@ mod join;
 mod metadata;
 mod orders;
 mod reports;
+mod secrets;
 mod sessions;
 mod tpm;
 mod twin;
@@ -47,6 +48,7 @@ pub fn routes(app: &Arc<App>) -> Router {
         .route("/device/v1", any(nothing))
         .route("/device/v1/", any(nothing))
         .route("/device/v1/configuration", get(twin::configuration))
+        .route("/device/v1/secrets", post(secrets::answer))
         .route("/device/v1/sessions/{session}", get(sessions::connect))
         .route("/device/v1/{*rest}", any(nothing))
         .method_not_allowed_fallback(wrong_method)

@@ -132,7 +132,7 @@ pub(super) async fn rotate(
     let now = app.now();
     let made = app
         .identity
-        .make_issuing(&app.store, &app.config.data, now)
+        .make_issuing(&app.store, (&app.config.data, &app.vault), now)
         .map_err(|failed| Refusal::new(StatusCode::CONFLICT, "no_root_key", failed.to_string()))?;
     app.write(move |tx| identity::rotate(tx, now, &operator.actor, made)).await?;
     reload(&app).await?;
@@ -198,7 +198,7 @@ pub(super) async fn release(
 
 async fn reload(app: &Arc<App>) -> Result<(), Refusal> {
     let (store, here) = (app.store.clone(), app.clone());
-    let reloaded = tokio::task::spawn_blocking(move || here.identity.reload(&store)).await;
+    let reloaded = tokio::task::spawn_blocking(move || here.identity.reload(&store, &here.vault)).await;
     match reloaded {
         Ok(Ok(())) => Ok(()),
         Ok(Err(failed)) => Err(Refusal::internal(&failed)),

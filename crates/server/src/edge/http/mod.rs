@@ -26,6 +26,7 @@ mod remote_sessions;
 mod roles;
 mod rollouts;
 pub mod routes;
+mod secrets;
 mod session;
 mod show;
 mod show_twin;

@@ -153,6 +153,7 @@ impl From<FlowError> for Refusal {
             FlowError::TooManyReports => Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many", detail),
             FlowError::Digest(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "digest_mismatch", detail),
             FlowError::Chance(ref failed) => Self::internal(failed),
+            FlowError::Sealed(ref failed) => Self::internal(failed),
         }
     }
 }

@@ -17,7 +17,8 @@ use utoipa_axum::routes as documented;
 use super::problem::Refusal;
 use super::{
     accounts, actions, artifacts, audit, channels, commands, configurations, departures, devices, enrollment, events,
-    identity, join_tokens, metadata, projects, releases, remote_sessions, roles, rollouts, session, tokens, uploads,
+    identity, join_tokens, metadata, projects, releases, remote_sessions, roles, rollouts, secrets, session, tokens,
+    uploads,
 };
 use crate::App;
 
@@ -146,6 +147,10 @@ fn twins() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(configurations::list))
         .routes(documented!(configurations::get, configurations::put, configurations::delete))
         .routes(documented!(configurations::preview))
+        .routes(documented!(secrets::list))
+        .routes(documented!(secrets::put, secrets::delete))
+        .routes(documented!(secrets::master_key))
+        .routes(documented!(secrets::rotate))
         .routes(documented!(configurations::of_device))
         .routes(documented!(configurations::twin))
         .routes(documented!(commands::list, commands::post))

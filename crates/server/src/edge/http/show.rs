@@ -30,6 +30,7 @@ pub(super) fn permission(scope: wire::token::Scope) -> Permission {
         Scope::RolloutsApprove => Permission::RolloutsApprove,
         Scope::CommandsWrite => Permission::CommandsWrite,
         Scope::SessionsWrite => Permission::SessionsWrite,
+        Scope::SecretsWrite => Permission::SecretsWrite,
         Scope::Admin => Permission::Admin,
     }
 }
@@ -45,6 +46,7 @@ pub(super) fn scope(permission: Permission) -> wire::token::Scope {
         Permission::RolloutsApprove => Scope::RolloutsApprove,
         Permission::CommandsWrite => Scope::CommandsWrite,
         Permission::SessionsWrite => Scope::SessionsWrite,
+        Permission::SecretsWrite => Scope::SecretsWrite,
         Permission::Admin => Scope::Admin,
     }
 }
