@@ -18,7 +18,7 @@ use ureq::tls::{Certificate as TlsCertificate, ClientCert, PemItem, PrivateKey, 
 use rustls::SignatureScheme;
 
 use super::disk::RealDisk;
-use super::tpm::TpmKey;
+use super::tpm::{self, TpmKey};
 use crate::config::{ConfigError, write_secret};
 use crate::disk;
 use crate::world::Proof;
@@ -195,8 +195,7 @@ impl Identity {
             SignatureScheme::ED25519,
             SignatureScheme::RSA_PSS_SHA256,
         ];
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).ok()?;
-        let key = rustls::crypto::ring::sign::any_supported_type(&key).ok()?;
+        let key = tpm::provider().key_provider.load_private_key(self.private_key()?).ok()?;
         let signer = key.choose_scheme(&SCHEMES)?;
         let signature = signer.sign(message).ok()?;
         Some(Proof { public_key: key.public_key()?.to_vec(), scheme: signer.scheme().into(), signature })

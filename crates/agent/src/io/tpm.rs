@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use muster_wire::agent::{TpmAnswer, TpmEvidence, TpmTask};
 use rustls::crypto::{CryptoProvider, KeyProvider, ring};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{Signer, SigningKey};
 use rustls::{Error as TlsError, SignatureAlgorithm, SignatureScheme};
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,11 @@ const CREDENTIAL_FILE: [u8; 8] = [0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1];
 const ATTRIBUTES: &str = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign";
 /// SubjectPublicKeyInfo of P-256 ends with the point.
 const POINT_BYTES: usize = 65;
+/// What is in front of it (RFC 5480).
+const SPKI_HEAD: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
 
 #[derive(Debug, thiserror::Error)]
 pub enum TpmError {
@@ -288,6 +293,11 @@ impl SigningKey for InTpm {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         let fits = offered.contains(&SignatureScheme::ECDSA_NISTP256_SHA256);
         fits.then(|| Box::new(self.clone()) as Box<dyn Signer>)
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        let point = self.0.point().ok().filter(|point| point.len() == POINT_BYTES)?;
+        Some(SubjectPublicKeyInfoDer::from([&SPKI_HEAD[..], &point].concat()))
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
