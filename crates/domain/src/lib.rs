@@ -7,6 +7,7 @@ pub mod attestation;
 pub mod command;
 pub mod component;
 pub mod configuration;
+pub mod departure;
 pub mod device;
 pub mod enrollment;
 pub mod identity;

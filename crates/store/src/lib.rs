@@ -12,6 +12,7 @@ pub mod blobs;
 pub mod channels;
 pub mod commands;
 pub mod configurations;
+pub mod departures;
 pub mod devices;
 pub mod error;
 pub mod events;

@@ -13,5 +13,7 @@ pub mod password;
 pub mod seal;
 #[cfg(feature = "people")]
 pub mod secret;
+#[cfg(feature = "authority")]
+pub mod tpm;
 #[cfg(feature = "tuf")]
 pub mod tuf;

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod channel;
 pub mod command;
 pub mod configuration;
+pub mod departure;
 pub mod device;
 pub mod event;
 pub mod identity;
