@@ -11,5 +11,7 @@ pub mod password;
 pub mod seal;
 #[cfg(feature = "people")]
 pub mod secret;
+#[cfg(feature = "people")]
+pub mod totp;
 #[cfg(feature = "tuf")]
 pub mod tuf;
