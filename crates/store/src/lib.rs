@@ -34,6 +34,7 @@ pub mod sessions;
 pub mod sqlite;
 pub mod standing;
 pub mod timeline;
+pub mod totp;
 pub mod twins;
 pub mod tx;
 pub mod writer;

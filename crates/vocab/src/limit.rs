@@ -254,3 +254,10 @@ pub const TUF_TARGETS_BYTES_MAX: u64 = 5_000_000;
 pub const TUF_ROLES_VISITED_MAX: usize = 32;
 /// Releases that one channel vouches for at a time: a device reads them all, at some 200 bytes each.
 pub const CHANNEL_RELEASES_MAX: usize = 200;
+
+/// Wrong codes in a row, after the right password, before a second factor is locked.
+pub const TOTP_WRONG_MAX: u32 = 5;
+/// Five guesses in this time find one of three valid codes in a million once in four years.
+pub const TOTP_LOCK: Duration = Duration::from_secs(15 * 60);
+/// Enough for years of lost phones, few enough for one card in a wallet.
+pub const RECOVERY_CODES: usize = 10;

@@ -24,6 +24,7 @@ pub mod role;
 pub mod rollout;
 pub mod secret;
 pub mod token;
+pub mod totp;
 
 pub use page::Page;
 pub use problem::Problem;

@@ -19,6 +19,7 @@ pub mod secret;
 pub mod session;
 pub mod sign;
 pub mod terminal;
+pub mod totp;
 pub mod watch;
 
 use crate::client::Client;

@@ -35,6 +35,9 @@ pub struct LoginArgs {
     /// Read the password from standard input instead of asking.
     #[arg(long)]
     password_stdin: bool,
+    /// The present code of the second factor, or a recovery code; asked for if the account has one.
+    #[arg(long, value_name = "CODE", env = "MUSTER_CODE", hide_env_values = true)]
+    code: Option<String>,
     /// The digest of the server's own root certificate, as the server tells it when it starts.
     #[arg(long, value_name = "sha256:DIGEST")]
     pin: Option<Sha256>,
@@ -57,7 +60,7 @@ pub enum ContextCommand {
 
 pub fn login(args: LoginArgs) -> Outcome<()> {
     let password = password(args.password_stdin, "Password: ")?;
-    let login = Login { account: args.account, password, project: args.project };
+    let login = Login { account: args.account, password, project: args.project, code: args.code };
     let root = match (args.pin, &args.ca) {
         (Some(pin), _) => Some(pinned_root(&args.url, pin)?),
         (None, Some(file)) => {
@@ -65,7 +68,7 @@ pub fn login(args: LoginArgs) -> Outcome<()> {
         }
         (None, None) => None,
     };
-    let done: LoggedIn = Client::at(&args.url, None, root.as_deref()).post("/login", &login)?;
+    let done = logged_in(&Client::at(&args.url, None, root.as_deref()), login)?;
     let host = args.url.split("//").nth(1).unwrap_or(&args.url).to_owned();
     let name = args.name.unwrap_or(host);
     let path = context::path()?;
@@ -77,6 +80,17 @@ pub fn login(args: LoginArgs) -> Outcome<()> {
     context::save(&path, &contexts)?;
     eprintln!("Logged in as {} to project {} (context {name}).", done.account, done.project);
     Ok(())
+}
+
+/// Asks for a code if the server does and somebody is there to type it.
+fn logged_in(client: &Client, login: Login) -> Outcome<LoggedIn> {
+    match client.post("/login", &login) {
+        Err(Failed::CodeRequired(_)) if login.code.is_none() && std::io::stderr().is_terminal() => {
+            let code = rpassword::prompt_password("Code: ").context("reading the code")?;
+            client.post("/login", &Login { code: Some(code), ..login })
+        }
+        answer => answer,
+    }
 }
 
 /// From the environment, standard input, or a person who types it unseen.

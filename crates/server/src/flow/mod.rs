@@ -17,4 +17,5 @@ pub mod reports;
 pub mod rollouts;
 pub mod secrets;
 pub mod tokens;
+pub mod totp;
 pub mod twin;

@@ -30,4 +30,5 @@ mod show;
 mod show_twin;
 mod spec;
 mod tokens;
+mod totp;
 mod uploads;

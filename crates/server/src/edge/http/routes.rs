@@ -17,7 +17,7 @@ use utoipa_axum::routes as documented;
 use super::problem::Refusal;
 use super::{
     accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, identity, join_tokens,
-    metadata, projects, releases, remote_sessions, roles, rollouts, secrets, session, tokens, uploads,
+    metadata, projects, releases, remote_sessions, roles, rollouts, secrets, session, tokens, totp, uploads,
 };
 use crate::App;
 
@@ -57,6 +57,10 @@ fn people() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(session::logout))
         .routes(documented!(session::whoami))
         .routes(documented!(session::change_password))
+        .routes(documented!(totp::get, totp::begin))
+        .routes(documented!(totp::confirm))
+        .routes(documented!(totp::disable))
+        .routes(documented!(totp::reset))
         .routes(documented!(projects::list, projects::post))
         .routes(documented!(projects::get, projects::patch))
         .routes(documented!(projects::new_gateway_token, projects::delete_gateway_token))
