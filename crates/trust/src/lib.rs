@@ -6,6 +6,8 @@ pub mod authority;
 #[cfg(feature = "delivery")]
 pub mod delivery;
 #[cfg(feature = "people")]
+pub mod jwt;
+#[cfg(feature = "people")]
 pub mod password;
 #[cfg(feature = "people")]
 pub mod seal;
