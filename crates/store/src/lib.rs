@@ -18,6 +18,7 @@ pub mod idempotency;
 pub mod identity;
 pub mod join;
 pub mod metadata;
+pub mod oidc;
 pub mod outbox;
 pub mod page;
 pub mod projects;
@@ -37,6 +38,7 @@ pub mod timeline;
 pub mod totp;
 pub mod twins;
 pub mod tx;
+pub mod workloads;
 pub mod writer;
 
 pub use error::StoreError;

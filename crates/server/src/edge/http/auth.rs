@@ -61,7 +61,7 @@ impl FromRequestParts<Arc<App>> for Operator {
             .read::<_, StoreError>(move |view| {
                 let Some(token) = view.token_by_digest(&digest)? else { return Ok(None) };
                 let account = view.account_by_id(token.project, token.account)?;
-                let rights = access::rights(view, token.project, token.account, &account.permissions)?;
+                let rights = access::rights(view, now, token.project, token.account, &account.permissions)?;
                 Ok(Some((rights.capped(&token.permissions), token)))
             })
             .await?;
