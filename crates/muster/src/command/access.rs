@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Here;
 use super::kind::confirm;
-use super::session::password;
+use super::session::{self, password};
 use super::totp::{self, TotpCommand};
 use crate::exit::{Failed, Outcome};
 use crate::output::{self, Format};
@@ -47,6 +47,17 @@ pub enum AccountCommand {
         /// Give it a password, read from standard input.
         #[arg(long)]
         password_stdin: bool,
+    },
+    /// Make a login by an OpenID provider one's own: it opens the account that you are logged in to.
+    #[command(after_help = "Examples:
+  muster account link corp
+
+Needs the account's password. What was approved by that login before counts as approved by you.")]
+    Link {
+        provider: String,
+        /// In a browser on this machine, and not by typing a code in any.
+        #[arg(long)]
+        browser: bool,
     },
     /// A second factor at logins: codes of an authenticator app.
     #[command(subcommand)]
@@ -117,6 +128,7 @@ pub fn account(here: &Here, command: AccountCommand) -> Outcome<()> {
             let made: Account = here.client.create("/accounts", &AccountCreate { name, scopes: scope, password })?;
             output::one(here.format, &made)
         }
+        AccountCommand::Link { provider, browser } => session::link(here, &provider, browser),
         AccountCommand::Totp(command) => totp::run(here, command),
     }
 }
