@@ -21,14 +21,14 @@ fn digits(secret: &[u8], step: u64) -> String {
     format!("{:06}", code(secret, step))
 }
 
-/// Enables it by a code of the step before now, so that the present one is still unused.
+/// Enables it by the present code, so that the next one, which counts already, is still unused.
 fn enable(api: &Api, password: &str) -> (Vec<u8>, Vec<String>) {
     let begun = api.post("/totp", &json!({ "password": password })).expect(200);
     let text = begun.at("/secret").as_str().unwrap().to_owned();
     let secret = from_base32(&text);
     assert_eq!(base32(&secret), text);
     assert!(begun.at("/uri").as_str().unwrap().contains(&text), "{begun}");
-    let code = json!({ "code": digits(&secret, step() - 1) });
+    let code = json!({ "code": digits(&secret, step()) });
     let codes = api.post("/totp/confirm", &code).expect(200).at("/recovery_codes");
     (secret, serde_json::from_value(codes).unwrap())
 }
@@ -47,13 +47,13 @@ fn a_login_asks_for_a_code_and_each_works_once() {
     let (secret, recovery) = enable(server.admin(), PASSWORD);
     assert_eq!(recovery.len(), 10);
     assert_eq!(login(&server, None).expect(401).code(), "code_required");
-    let wrong_password = json!({ "account": ADMIN, "password": "wrong", "code": digits(&secret, step()) });
+    let wrong_password = json!({ "account": ADMIN, "password": "wrong", "code": digits(&secret, step() + 1) });
     let refused = server.anonymous().post("/login", &wrong_password).expect(401);
     assert_eq!(refused.code(), "wrong_password", "whoever doesn't know the password learns nothing of a code");
-    let present = digits(&secret, step());
+    let present = digits(&secret, step() + 1);
     let _ = login(&server, Some(&present)).expect(200);
     assert_eq!(login(&server, Some(&present)).expect(401).code(), "wrong_code", "a code was taken twice");
-    let before = digits(&secret, step() - 1);
+    let before = digits(&secret, step());
     assert_eq!(login(&server, Some(&before)).expect(401).code(), "wrong_code", "an older code was taken after it");
     let _ = login(&server, Some(&recovery[3].to_uppercase())).expect(200);
     assert_eq!(login(&server, Some(&recovery[3])).expect(401).code(), "wrong_code", "a recovery code was taken twice");
@@ -69,7 +69,7 @@ fn five_wrong_codes_lock_it_for_a_quarter_of_an_hour_also_over_a_restart() {
     }
     server.kill();
     server.restart();
-    for code in [digits(&secret, step()), recovery[0].clone()] {
+    for code in [digits(&secret, step() + 1), recovery[0].clone()] {
         let refused = login(&server, Some(&code)).expect(429);
         let wait_s: u64 = refused.header("retry-after").unwrap().parse().unwrap();
         assert!((800..=901).contains(&wait_s), "{refused}");
@@ -88,7 +88,7 @@ fn a_found_token_neither_gives_nor_takes_a_second_factor() {
     let disable = |password: &str, code: &str| {
         admin.post("/totp/disable", &json!({ "password": password, "code": code }))
     };
-    let present = digits(&secret, step());
+    let present = digits(&secret, step() + 1);
     assert_eq!(disable("wrong", &present).expect(401).code(), "wrong_password");
     assert_eq!(disable(PASSWORD, "").expect(401).code(), "wrong_code");
     let _ = disable(PASSWORD, &present).expect(204);
@@ -129,5 +129,5 @@ fn its_secret_and_recovery_codes_are_stored_nowhere_as_they_are() {
         assert!(!stored.windows(looked_for.len()).any(|window| window == looked_for));
     }
     let _ = server.admin().post("/master-key/rotate", &json!({})).expect(200);
-    let _ = login(&server, Some(&digits(&secret, step()))).expect(200);
+    let _ = login(&server, Some(&digits(&secret, step() + 1))).expect(200);
 }
