@@ -14,8 +14,11 @@ const publicJwk = { ...(await exportJWK(publicKey)), kid: "k1", alg: "RS256", us
 let person = { subject: "nobody", claims: {} };
 let tampering = null;
 
+const pem = createPublicKey({ key: publicJwk, format: "jwk" }).export({ type: "spki", format: "pem" });
 const sign = (header, claims) =>
-  new SignJWT(claims).setProtectedHeader({ alg: "RS256", kid: "k1", ...header }).sign(privateKey);
+  new SignJWT(claims)
+    .setProtectedHeader({ alg: "RS256", kid: "k1", ...header })
+    .sign(header.alg === "HS256" ? Buffer.from(pem) : privateKey);
 
 const tls = {
   key: readFileSync(`${folder}/key.pem`),
@@ -81,9 +84,6 @@ for await (const line of createInterface({ input: process.stdin })) {
     say({});
   } else if (order.sign) {
     say({ token: await sign(order.sign.header, order.sign.claims) });
-  } else if (order.public) {
-    const pem = createPublicKey({ key: publicJwk, format: "jwk" }).export({ type: "spki", format: "pem" });
-    say({ jwk: publicJwk, pem });
   } else if (order.tamper) {
     tampering = Object.keys(order.tamper.claims).length + Object.keys(order.tamper.header).length ? order.tamper : null;
     say({});

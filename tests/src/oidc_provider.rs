@@ -58,16 +58,11 @@ impl Provider {
         let _ = self.tell(&json!({ "person": { "subject": subject, "claims": claims } }));
     }
 
-    /// A token with any header and claims, signed by the provider's own key.
+    /// A token with any header and claims, signed by the provider's own key; by HS256 if the header says so, with the
+    /// public key as the secret.
     pub fn sign(&mut self, header: &Value, claims: &Value) -> String {
         let answer = self.tell(&json!({ "sign": { "header": header, "claims": claims } }));
         answer["token"].as_str().unwrap_or_default().to_owned()
-    }
-
-    /// The public key as JSON and as PEM.
-    pub fn public_key(&mut self) -> (String, String) {
-        let answer = self.tell(&json!({ "public": true }));
-        (answer["jwk"].to_string(), answer["pem"].as_str().unwrap_or_default().to_owned())
     }
 
     /// ID tokens are handed out with these claims (null: without) and this header, until told otherwise.

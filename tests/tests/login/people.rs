@@ -76,7 +76,7 @@ fn an_author_approves_nothing_by_another_login_of_his() {
     let _ = admin.post("/accounts", &ann).expect(201);
     let local = world.server.login("ann", "a long password");
     let release = publish(&admin, "os", "1", ("os.img", b"content"));
-    let wanted = json!({ "release": release, "select": "all", "require_approval": true });
+    let wanted = json!({ "release": release, "select": "all", "approval": true });
     let (_, by_corp) = world.log_in("u-1", "ann", &["leads"]);
     let before = by_corp.post("/rollouts", &wanted).expect(201).at("/id");
     let approve = |api: &muster_tests::api::Api, id: &Value| {
@@ -94,9 +94,8 @@ fn an_author_approves_nothing_by_another_login_of_his() {
     assert_eq!(answer.at("/account"), json!("ann"));
     assert_eq!(approve(&linked, &before).expect(403).code(), "own_rollout");
     let after = local.post("/rollouts", &wanted).expect(201).at("/id");
-    for session in [&linked, &by_corp] {
-        assert_eq!(approve(session, &after).expect(403).code(), if std::ptr::eq(session, &linked) { "own_rollout" } else { "not_allowed" });
-    }
+    assert_eq!(approve(&linked, &after).expect(403).code(), "own_rollout");
+    assert_eq!(approve(&by_corp, &after).expect(403).code(), "not_allowed", "what it was is nothing any more");
     let _ = approve(&admin, &before).expect(200);
     // Linked is linked: nobody else takes it over.
     let bob = json!({ "name": "bob", "scopes": ["read"], "password": "a long password" });
@@ -160,8 +159,6 @@ fn a_login_sends_nobody_to_strangers() {
 fn an_id_token_that_is_not_right_in_every_respect_lets_nobody_in() {
     let mut world = World::new();
     world.provider.person("u-1", &json!({ "preferred_username": "ann", "groups": ["readers"] }));
-    let (jwk, pem) = world.provider.public_key();
-    assert!(jwk.contains("RSA") && pem.contains("PUBLIC KEY"));
     let none = json!({});
     let attacks = [
         (none.clone(), json!({ "nonce": "another" }), "another login"),
@@ -173,6 +170,7 @@ fn an_id_token_that_is_not_right_in_every_respect_lets_nobody_in() {
         (none.clone(), json!({ "exp": 1_000_000_000 }), "expired"),
         (none.clone(), json!({ "sub": null }), "nobody"),
         (json!({ "alg": "none" }), none.clone(), "signed by none"),
+        (json!({ "alg": "HS256" }), none.clone(), "signed by HS256"),
         (json!({ "kid": "k2" }), none.clone(), "key that its issuer"),
     ];
     for (header, claims, said) in attacks {

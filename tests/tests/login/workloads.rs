@@ -96,6 +96,8 @@ fn a_token_that_is_not_right_in_every_respect_gets_nothing() {
     // {"alg":"none"}, and the claims that are right.
     let bare = format!("eyJhbGciOiJub25lIn0.{}.", message.split('.').nth(1).unwrap());
     assert!(exchange(&world, &bare).expect(401).text().contains("signed by none"));
+    let confused = world.provider.sign(&json!({ "alg": "HS256" }), &right);
+    assert!(exchange(&world, &confused).expect(401).text().contains("signed by HS256"));
     let access = world.provider.sign(&json!({ "typ": "at+jwt" }), &right);
     let _ = exchange(&world, &access).expect(401);
     for other in ["", "a.b.c", "muster_x"] {
