@@ -179,6 +179,16 @@ impl Server {
         self.launch();
     }
 
+    /// Starts it once more, and says what it logged before it gave up.
+    ///
+    /// # Panics
+    /// If it comes up.
+    pub fn fails_to_start(&mut self) -> String {
+        assert!(self.try_launch().is_err(), "the server came up");
+        self.kill();
+        self.log()
+    }
+
     /// The last lines of what all its lives have logged.
     #[must_use]
     pub fn log(&self) -> String {
@@ -202,7 +212,9 @@ impl Server {
         }
     }
 
-    fn log_file(&self) -> PathBuf {
+    /// The file that all its lives log to.
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
         self.folder.path().join("server.log")
     }
 

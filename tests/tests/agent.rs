@@ -3,7 +3,7 @@
 //! Each test is a black box: it acts as an operator by the API and as a device by `/device/v1`.
 
 mod golden;
-mod identity;
+pub(crate) mod identity;
 mod join;
 mod program;
 mod reports;

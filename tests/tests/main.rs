@@ -11,5 +11,6 @@ mod lives;
 mod login;
 mod power;
 mod real;
+mod secrets;
 mod signed;
 mod twin;

@@ -26,6 +26,7 @@ pub mod version;
 pub mod world;
 
 pub use agent::consent::Consent;
+pub use agent::vouch::TrustSettings;
 pub use agent::{Agent, Judge, Settings, Wait};
 #[cfg(test)]
 mod workbench;

@@ -71,9 +71,10 @@ impl Secrets {
     #[must_use]
     pub fn hide(&self, mut lines: Vec<String>) -> Vec<String> {
         for (mark, value) in self.0.iter().filter(|(_, value)| value.len() >= HIDDEN_BYTES_MIN) {
+            let name = marks(mark).first().map_or(mark.as_str(), |mark| mark.name).to_owned();
             // A value of several lines is quoted line by line.
             for part in value.lines().filter(|part| part.len() >= HIDDEN_BYTES_MIN) {
-                lines.iter_mut().for_each(|line| *line = line.replace(part, mark));
+                lines.iter_mut().for_each(|line| *line = line.replace(part, &format!("[secret {name}]")));
             }
         }
         lines
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn values_are_taken_out_of_what_is_told_and_never_printed() {
         let lines = secrets().hide(vec!["line 1: bad value hunter2".into()]);
-        assert_eq!(lines, ["line 1: bad value {muster-secret:db:3}"]);
+        assert_eq!(lines, ["line 1: bad value [secret db]"]);
         assert!(!format!("{:?}", secrets()).contains("hunter2"));
     }
 

@@ -7,7 +7,7 @@ use muster_tests::operator::{action_in, digest, make_gateway_token, publish, rol
 use muster_tests::server::{ADMIN, PASSWORD, Server};
 use serde_json::{Value, json};
 
-const SCOPES: [&str; 9] = [
+const SCOPES: [&str; 10] = [
     "read",
     "devices:write",
     "artifacts:write",
@@ -16,6 +16,7 @@ const SCOPES: [&str; 9] = [
     "rollouts:approve",
     "commands:write",
     "sessions:write",
+    "secrets:write",
     "admin",
 ];
 
@@ -57,6 +58,8 @@ fn requests(rollout: &str, action: i64) -> Vec<(&'static str, &'static str, Stri
         ("commands:write", "POST", format!("/devices/{NAME}/commands"), json!({ "what": { "command": "reboot" } })),
         ("sessions:write", "POST", format!("/devices/{NAME}/commands"), session),
         ("sessions:write", "GET", "/sessions/5e55/recording".into(), Value::Null),
+        ("secrets:write", "PUT", "/secrets/key".into(), json!({ "value": "x" })),
+        ("secrets:write", "DELETE", "/secrets/key".into(), Value::Null),
         ("artifacts:write", "POST", "/uploads".into(), upload),
         ("artifacts:write", "DELETE", format!("/artifacts/{}", digest(CONTENT)), Value::Null),
         ("releases:write", "POST", "/releases".into(), release),
