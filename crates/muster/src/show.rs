@@ -12,9 +12,9 @@ use muster_wire::device::{Device, TimelineEntry};
 use muster_wire::event::Event;
 use muster_wire::identity::{Authority, Claim};
 use muster_wire::join_token::JoinToken;
+use muster_wire::oidc::OidcProvider;
 use muster_wire::project::Project;
 use muster_wire::release::Release;
-use muster_wire::oidc::OidcProvider;
 use muster_wire::role::{Role, RoleBinding};
 use muster_wire::rollout::Rollout;
 use muster_wire::secret::{MasterKey, Secret};
@@ -330,7 +330,8 @@ impl Row for Role {
 impl Row for OidcProvider {
     const HEADERS: &'static [&'static str] = &["NAME", "ISSUER", "CLIENT", "GROUPS"];
     const WIDE: &'static [&'static str] = &["CALLBACK", "NAME CLAIM", "GROUPS CLAIM", "CREATED"];
-    const EMPTY: &'static str = "No OpenID providers. Add one: muster oidc provider set NAME --issuer URL --client-id ID";
+    const EMPTY: &'static str =
+        "No OpenID providers. Add one: muster oidc provider set NAME --issuer URL --client-id ID";
 
     fn name(&self) -> String {
         self.name.clone()

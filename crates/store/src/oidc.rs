@@ -30,7 +30,8 @@ pub struct Provider {
     pub created_at: Timestamp,
 }
 
-const PROVIDER: &str = "SELECT id, project_id, name, issuer, client_id, client_secret, server_url, certificates, scopes,
+const PROVIDER: &str =
+    "SELECT id, project_id, name, issuer, client_id, client_secret, server_url, certificates, scopes,
      name_claim, groups_claim, groups, created_at FROM oidc_provider";
 
 impl View<'_> {
@@ -69,7 +70,9 @@ impl View<'_> {
         subject: &str,
     ) -> Result<Option<AccountId>, StoreError> {
         self.conn
-            .prepare_cached("SELECT account_id FROM oidc_identity WHERE project_id = ?1 AND issuer = ?2 AND subject = ?3")
+            .prepare_cached(
+                "SELECT account_id FROM oidc_identity WHERE project_id = ?1 AND issuer = ?2 AND subject = ?3",
+            )
             .and_then(|mut it| it.query_row((project.0, issuer, subject), |row| row.get(0).map(AccountId)).optional())
             .doing("whom an issuer knows")
     }

@@ -21,8 +21,7 @@ pub struct Totp {
     pub locked_until: Option<Timestamp>,
 }
 
-const TOTP: &str =
-    "SELECT account_id, project_id, sealed, confirmed_at, last_step, failures, locked_until FROM totp";
+const TOTP: &str = "SELECT account_id, project_id, sealed, confirmed_at, last_step, failures, locked_until FROM totp";
 
 impl View<'_> {
     pub fn totp(&self, project: ProjectId, account: AccountId) -> Result<Option<Totp>, StoreError> {

@@ -85,9 +85,8 @@ fn a_found_token_neither_gives_nor_takes_a_second_factor() {
     assert_eq!(admin.post("/totp", &json!({ "password": "wrong" })).expect(401).code(), "wrong_password");
     let (secret, _) = enable(admin, PASSWORD);
     assert_eq!(admin.post("/totp", &json!({ "password": PASSWORD })).expect(409).code(), "conflict");
-    let disable = |password: &str, code: &str| {
-        admin.post("/totp/disable", &json!({ "password": password, "code": code }))
-    };
+    let disable =
+        |password: &str, code: &str| admin.post("/totp/disable", &json!({ "password": password, "code": code }));
     let present = digits(&secret, step() + 1);
     assert_eq!(disable("wrong", &present).expect(401).code(), "wrong_password");
     assert_eq!(disable(PASSWORD, "").expect(401).code(), "wrong_code");

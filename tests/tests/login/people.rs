@@ -144,7 +144,8 @@ fn a_login_sends_nobody_to_strangers() {
     let world = World::new();
     let challenge = digest(VERIFIER.as_bytes());
     for to in ["https://evil.example/", "//evil.example", "/%5Cevil.example", "http://127.0.0.1.evil.example:1/", ""] {
-        let refused = world.api().get(&format!("/login/oidc/corp/start?return_to={to}&challenge={challenge}")).expect(400);
+        let refused =
+            world.api().get(&format!("/login/oidc/corp/start?return_to={to}&challenge={challenge}")).expect(400);
         assert_eq!((refused.code().as_str(), refused.at("/field")), ("bad_input", json!("return_to")), "{to}");
         assert_eq!(refused.header("location"), None);
     }

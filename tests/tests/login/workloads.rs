@@ -49,7 +49,11 @@ fn a_build_exchanges_its_issuers_word_for_a_short_token_of_its_service_account()
     let api = world.api().with_token(got.at("/access_token").as_str().unwrap());
     assert_eq!(api.get("/whoami").expect(200).at("/account"), json!("ci"));
     let release = json!({ "name": "app", "version": "1", "components": [] });
-    assert_eq!(api.post("/releases", &release).expect(403).code(), "not_allowed", "the account may, the workload may not");
+    assert_eq!(
+        api.post("/releases", &release).expect(403).code(),
+        "not_allowed",
+        "the account may, the workload may not"
+    );
     // What it makes ends with it.
     let long = json!({ "name": "long", "scopes": ["artifacts:write"], "life_s": 86_400 });
     let made = api.post("/tokens", &long).expect(201);

@@ -82,7 +82,8 @@ fn check(new: &Provider) -> Result<(), FlowError> {
     if !is_word(&new.client_id, 255) {
         return Err(FlowError::invalid("client_id", "a client id is 1 to 255 ASCII characters without blanks"));
     }
-    if !new.scopes.split(' ').any(|scope| scope == "openid") || !new.scopes.split(' ').all(|scope| is_word(scope, 100)) {
+    if !new.scopes.split(' ').any(|scope| scope == "openid") || !new.scopes.split(' ').all(|scope| is_word(scope, 100))
+    {
         return Err(FlowError::invalid("scopes", "scopes are words with a blank between; openid is one of them"));
     }
     for (field, claim) in [("name_claim", &new.name_claim), ("groups_claim", &new.groups_claim)] {
@@ -93,7 +94,9 @@ fn check(new: &Provider) -> Result<(), FlowError> {
     if let Some(url) = &new.server_url {
         check_server_url(url)?;
     }
-    if new.groups.len() > limit::OIDC_GROUPS_MAX || new.groups.values().any(|roles| roles.len() > limit::OIDC_GROUPS_MAX) {
+    if new.groups.len() > limit::OIDC_GROUPS_MAX
+        || new.groups.values().any(|roles| roles.len() > limit::OIDC_GROUPS_MAX)
+    {
         return Err(FlowError::invalid("groups", format!("at most {} groups have roles", limit::OIDC_GROUPS_MAX)));
     }
     Ok(())
@@ -114,7 +117,8 @@ pub fn check_issuer(issuer: &str, pem: Option<&str>) -> Result<(), FlowError> {
 
 /// People's browsers go there with codes in their addresses: encrypted, or without leaving the machine.
 fn check_server_url(url: &str) -> Result<(), FlowError> {
-    let wrong = || FlowError::invalid("server_url", "write where browsers reach this server, as in https://muster.example");
+    let wrong =
+        || FlowError::invalid("server_url", "write where browsers reach this server, as in https://muster.example");
     let (kind, host) = url.split_once("://").ok_or_else(wrong)?;
     let is_host = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
     let is_local = crate::edge::http::return_to::is_loopback(host);
@@ -171,14 +175,7 @@ fn welcome(tx: &mut Tx<'_>, now: Timestamp, provider: &Provider, person: &Person
     names.retain(|name| Name::parse(name).is_ok());
     let project = provider.project;
     for name in names {
-        let new = Account {
-            id: AccountId(0),
-            project,
-            name,
-            password: None,
-            permissions: Vec::new(),
-            created_at: now,
-        };
+        let new = Account { id: AccountId(0), project, name, password: None, permissions: Vec::new(), created_at: now };
         let id = match tx.insert_account(&new) {
             Err(StoreError::Exists { .. }) => continue,
             other => other?,

@@ -60,7 +60,10 @@ fn check(new: &Workload) -> Result<(), FlowError> {
     }
     let most = limit::WORKLOAD_TOKEN_LIFE_MAX.as_secs();
     if !(LIFE_S_MIN..=most).contains(&new.life_s) {
-        return Err(FlowError::invalid("life_s", format!("a workload's token lives between {LIFE_S_MIN} and {most} s")));
+        return Err(FlowError::invalid(
+            "life_s",
+            format!("a workload's token lives between {LIFE_S_MIN} and {most} s"),
+        ));
     }
     Ok(())
 }

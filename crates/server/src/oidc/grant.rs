@@ -142,8 +142,7 @@ impl Client {
     /// Has the person typed it?
     pub fn typed(&self, oidc: &Oidc, device_code: &str, now: Timestamp) -> Result<Typed, OidcError> {
         let document = oidc.document(&self.issuer(), now)?;
-        let fields =
-            [("grant_type", "urn:ietf:params:oauth:grant-type:device_code"), ("device_code", device_code)];
+        let fields = [("grant_type", "urn:ietf:params:oauth:grant-type:device_code"), ("device_code", device_code)];
         let (status, said) = self.post(self.endpoint(document.token_endpoint.clone(), "token")?, &fields)?;
         match said.get("error").and_then(Value::as_str) {
             Some("authorization_pending") => Ok(Typed::NotYet),
@@ -205,7 +204,8 @@ fn tokens(status: u16, said: Value) -> Result<Tokens, OidcError> {
     if status != 200 {
         return Err(refused(&said));
     }
-    serde_json::from_value(said).map_err(|_| OidcError::Refused("it gave no ID token: is openid among the scopes?".into()))
+    serde_json::from_value(said)
+        .map_err(|_| OidcError::Refused("it gave no ID token: is openid among the scopes?".into()))
 }
 
 fn refused(said: &Value) -> OidcError {

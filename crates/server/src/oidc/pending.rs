@@ -153,8 +153,7 @@ mod tests {
 
     fn ticket() -> Ticket {
         let at = At { project: ProjectId(1), provider: "corp".into() };
-        let person =
-            Person { issuer: "https://id".into(), subject: "42".into(), name: None, groups: Vec::new() };
+        let person = Person { issuer: "https://id".into(), subject: "42".into(), name: None, groups: Vec::new() };
         Ticket { at, person, challenge: Sha256(secret::digest("mine")) }
     }
 

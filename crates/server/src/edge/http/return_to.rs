@@ -99,7 +99,8 @@ mod tests {
         for host in ["127.0.0.1", "127.0.0.1:80", "localhost:8080", "[::1]", "[::1]:8080"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "muster.example", "127.0.0.1.example", "localhost.example:80", "[::1].example", "127.0.0.1:x"] {
+        for host in ["", "muster.example", "127.0.0.1.example", "localhost.example:80", "[::1].example", "127.0.0.1:x"]
+        {
             assert!(!is_loopback(host), "{host}");
         }
     }

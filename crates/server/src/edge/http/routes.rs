@@ -17,7 +17,8 @@ use utoipa_axum::routes as documented;
 use super::problem::Refusal;
 use super::{
     accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, identity, join_tokens,
-    metadata, oidc_login, oidc_providers, projects, releases, remote_sessions, roles, rollouts, secrets, session, tokens, totp, uploads, workloads,
+    metadata, oidc_login, oidc_providers, projects, releases, remote_sessions, roles, rollouts, secrets, session,
+    tokens, totp, uploads, workloads,
 };
 use crate::App;
 

@@ -21,8 +21,7 @@ use crate::oidc::Issuer;
 
 /// RFC 8693, 2.1 and 3.
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-const SUBJECT_TYPES: [&str; 2] =
-    ["urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"];
+const SUBJECT_TYPES: [&str; 2] = ["urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"];
 const ISSUED: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// List workloads.
