@@ -37,7 +37,7 @@ The provider must know muster as a client: with the device grant for logins by a
 wide` shows for logins in a browser.")]
 pub enum ProviderCommand {
     /// Add a provider, or say everything about one again.
-    Set(SetArgs),
+    Set(Box<SetArgs>),
     List,
     /// Delete a provider: what its groups gave ends now.
     Delete {
