@@ -12,4 +12,5 @@ mod rollouts;
 mod selectors;
 mod tenancy;
 mod times;
+mod totp;
 mod uploads;

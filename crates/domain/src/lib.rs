@@ -19,6 +19,7 @@ pub mod standing;
 pub mod turn;
 pub mod why;
 pub mod window;
+pub mod workload;
 
 pub use action::{Action, ActionState};
 pub use actor::{Actor, Permission};

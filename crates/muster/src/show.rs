@@ -13,12 +13,14 @@ use muster_wire::device::{Device, TimelineEntry};
 use muster_wire::event::Event;
 use muster_wire::identity::{Authority, Claim};
 use muster_wire::join_token::JoinToken;
+use muster_wire::oidc::OidcProvider;
 use muster_wire::project::Project;
 use muster_wire::release::Release;
 use muster_wire::role::{Role, RoleBinding};
 use muster_wire::rollout::Rollout;
 use muster_wire::secret::{MasterKey, Secret};
 use muster_wire::token::Token;
+use muster_wire::workload::Workload;
 use serde::Serialize;
 
 use crate::output::Row;
@@ -370,6 +372,48 @@ impl Row for Role {
 
     fn cells(&self) -> Vec<String> {
         vec![self.name.clone(), join(&self.scopes), if self.builtin { "yes" } else { "no" }.to_owned()]
+    }
+}
+
+impl Row for OidcProvider {
+    const HEADERS: &'static [&'static str] = &["NAME", "ISSUER", "CLIENT", "GROUPS"];
+    const WIDE: &'static [&'static str] = &["CALLBACK", "NAME CLAIM", "GROUPS CLAIM", "CREATED"];
+    const EMPTY: &'static str =
+        "No OpenID providers. Add one: muster oidc provider set NAME --issuer URL --client-id ID";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let groups: Vec<String> =
+            self.groups.iter().map(|(group, roles)| format!("{group}={}", roles.join("+"))).collect();
+        vec![self.name.clone(), self.issuer.clone(), self.client_id.clone(), groups.join(",")]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        let callback = self.callback.clone().unwrap_or_else(|| "-".into());
+        vec![callback, self.name_claim.clone(), self.groups_claim.clone(), time(self.created_at)]
+    }
+}
+
+impl Row for Workload {
+    const HEADERS: &'static [&'static str] = &["NAME", "SUBJECT", "ACCOUNT", "SCOPES"];
+    const WIDE: &'static [&'static str] = &["ISSUER", "AUDIENCE", "LIFE", "CREATED"];
+    const EMPTY: &'static str = "No workloads. Add one: muster workload set NAME --issuer URL …";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let scopes: Vec<String> = self.scopes.iter().map(word).collect();
+        vec![self.name.clone(), self.subject.clone(), self.account.clone(), scopes.join(",")]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        let life = format!("{}s", self.life_s);
+        vec![self.issuer.clone(), self.audience.clone(), life, time(self.created_at)]
     }
 }
 

@@ -8,11 +8,15 @@ pub mod authority;
 #[cfg(feature = "delivery")]
 pub mod delivery;
 #[cfg(feature = "people")]
+pub mod jwt;
+#[cfg(feature = "people")]
 pub mod password;
 #[cfg(feature = "people")]
 pub mod seal;
 #[cfg(feature = "people")]
 pub mod secret;
+#[cfg(feature = "people")]
+pub mod totp;
 #[cfg(feature = "authority")]
 pub mod tpm;
 #[cfg(feature = "tuf")]

@@ -267,3 +267,35 @@ pub const TUF_TARGETS_BYTES_MAX: u64 = 5_000_000;
 pub const TUF_ROLES_VISITED_MAX: usize = 32;
 /// Releases that one channel vouches for at a time: a device reads them all, at some 200 bytes each.
 pub const CHANNEL_RELEASES_MAX: usize = 200;
+
+/// Wrong codes in a row, after the right password, before a second factor is locked.
+pub const TOTP_WRONG_MAX: u32 = 5;
+/// Five guesses in this time find one of three valid codes in a million once in four years.
+pub const TOTP_LOCK: Duration = Duration::from_secs(15 * 60);
+/// Enough for years of lost phones, few enough for one card in a wallet.
+pub const RECOVERY_CODES: usize = 10;
+
+/// A session of somebody whom an issuer vouched for, and the roles of his groups: who leaves is out within a day's work.
+pub const ISSUER_SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// Logins that wait for somebody to finish them elsewhere.
+pub const LOGINS_PENDING_MAX: usize = 10_000;
+/// Time to type a password and a second factor at an issuer.
+pub const LOGIN_PENDING: Duration = Duration::from_secs(10 * 60);
+/// A ticket is redeemed at once by the program that waits for it.
+pub const LOGIN_TICKET_LIFE: Duration = Duration::from_secs(60);
+/// Requests to issuers at once: each holds a thread.
+pub const ISSUER_REQUESTS_MAX: usize = 4;
+/// No honest issuer takes longer, nor says more.
+pub const ISSUER_TIMEOUT: Duration = Duration::from_secs(10);
+pub const ISSUER_ANSWER_BYTES_MAX: u64 = 1024 * 1024;
+/// What issuers say about themselves is asked for again after this time, and at once when a key is unknown.
+pub const ISSUER_KEPT: Duration = Duration::from_secs(10 * 60);
+/// Tokens with made-up keys make the server ask an issuer at most this often.
+pub const ISSUER_ASKED_EVERY: Duration = Duration::from_secs(10);
+pub const OIDC_PROVIDERS_PER_PROJECT_MAX: usize = 20;
+/// Groups that are mapped to roles.
+pub const OIDC_GROUPS_MAX: usize = 200;
+pub const WORKLOADS_PER_PROJECT_MAX: usize = 200;
+/// A program asks again: what is stolen from a build's log is worth nothing soon.
+pub const WORKLOAD_TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
+pub const WORKLOAD_TOKEN_LIFE_MAX: Duration = Duration::from_secs(3600);

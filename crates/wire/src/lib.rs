@@ -18,6 +18,7 @@ pub mod event;
 pub mod identity;
 pub mod join_token;
 pub mod metadata;
+pub mod oidc;
 pub mod page;
 pub mod problem;
 pub mod project;
@@ -26,6 +27,8 @@ pub mod role;
 pub mod rollout;
 pub mod secret;
 pub mod token;
+pub mod totp;
+pub mod workload;
 
 pub use page::Page;
 pub use problem::Problem;
