@@ -8,6 +8,8 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
+use muster_server::config::{Config, Flags};
+use muster_server::vault::Vault;
 use muster_trust::authority::issue::{Issuer, request_issuing};
 use muster_trust::authority::sealed::{is_sealed, open, seal};
 use muster_trust::authority::verify::is_issued;
@@ -37,6 +39,11 @@ pub struct OfflineArgs {
     /// The server's data folder.
     #[arg(long, value_name = "FOLDER")]
     data: PathBuf,
+    /// What the server's own keys are sealed with [default: master.key in the data folder], as for `muster server`.
+    #[arg(long, env = "MUSTER_MASTER_KEY_FILE", value_name = "FILE", conflicts_with = "master_key_command")]
+    master_key_file: Option<PathBuf>,
+    #[arg(long, env = "MUSTER_MASTER_KEY_COMMAND", value_name = "COMMAND")]
+    master_key_command: Option<String>,
     /// Without a passphrase.
     #[arg(long)]
     plain: bool,
@@ -61,7 +68,10 @@ pub struct SignIssuingArgs {
 
 pub fn offline(here: &Here, args: &OfflineArgs) -> Outcome<()> {
     let path = args.data.join(ROOT_KEY);
-    let key = read(&path)?;
+    if !path.exists() {
+        return Err(Failed::NotFound(format!("there is no {}: the root's key was taken away already", path.display())));
+    }
+    let key = unsealed(args, &path)?;
     let identity: ServerIdentity = here.client.get("/identity")?;
     if !fits(&identity.root, &key)? {
         return Err(Failed::Usage(format!("{} is not the key of this server's root", path.display())));
@@ -113,6 +123,21 @@ pub fn sign_issuing(args: &SignIssuingArgs) -> Outcome<()> {
     write_new(&args.certificate, &certificate, 0o644)?;
     eprintln!("Take {} to the server: muster authority accept-issuing.", args.certificate.display());
     Ok(())
+}
+
+/// As the server would open it.
+fn unsealed(args: &OfflineArgs, path: &Path) -> Outcome<String> {
+    let flags = Flags {
+        data: Some(args.data.clone()),
+        master_key_file: args.master_key_file.clone(),
+        master_key_command: args.master_key_command.clone(),
+        ..Flags::default()
+    };
+    let config = Config::resolve(flags).context("finding the master key")?;
+    let vault = Vault::open(&config.master_key).context("reading the master key")?;
+    let key = vault.read_file(path).context("reading the root's key")?;
+    let key = key.ok_or_else(|| Failed::NotFound(format!("there is no {}", path.display())))?;
+    Ok(String::from_utf8(key.to_vec()).context("reading the root's key")?)
 }
 
 /// Is it the root's key? It signs something, and the certificate says whether it did.

@@ -16,7 +16,10 @@ use serde_json::json;
 
 use super::devices::{check_name, check_stays, end_actions, state_name};
 use super::error::FlowError;
+use super::projects::check_owner;
 use super::{access, audit};
+use crate::identity::purpose;
+use crate::vault::Vault;
 
 /// A certificate for a new key was asked for by the device itself. It counts from its first use on.
 pub fn renew(
@@ -194,13 +197,13 @@ pub fn rotate(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, new: Authority) ->
 }
 
 /// A key for an issuing authority whose root is elsewhere. Returns the request that the root is to sign.
-pub fn request_issuing(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor) -> Result<String, FlowError> {
-    actor.may(Permission::Admin)?;
+pub fn request_issuing(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, vault: &Vault) -> Result<String, FlowError> {
+    check_owner(tx, actor)?;
     let number = tx.authorities()?.iter().filter(|one| one.kind == AuthorityKind::Issuing).count() + 1;
     let made = muster_trust::authority::issue::request_issuing(&format!("Muster issuing {number}"));
     let (request, key) = made.map_err(|failed| FlowError::Conflict(failed.to_string()))?;
     let name = format!("issuing-{number}");
-    let key = key.into_bytes();
+    let key = vault.seal(&purpose(&name), key.as_bytes()).map_err(|bad| FlowError::Conflict(bad.to_string()))?;
     let new = IssuingRequest { name: name.clone(), request, key, created_at: now, created_by: actor.to_string() };
     tx.save_issuing_request(Some(&new))?;
     audit::record(tx, now, actor, ("identity.request-issuing", format!("authority:{name}")), &json!({}))?;
@@ -213,8 +216,9 @@ pub fn accept_issuing(
     now: Timestamp,
     actor: &Actor,
     (root, certificate): (&str, &str),
+    vault: &Vault,
 ) -> Result<(), FlowError> {
-    actor.may(Permission::Admin)?;
+    check_owner(tx, actor)?;
     let asked = tx
         .issuing_request()?
         .ok_or_else(|| FlowError::Conflict("no issuing authority was asked for: make a request first".into()))?;
@@ -226,6 +230,10 @@ pub fn accept_issuing(
             "this is not the answer of this server's root to the newest request: sign that one",
         ));
     }
+    // The master key may have been changed in between.
+    let resealed = vault.resealed(&purpose(&asked.name), &asked.key).map_err(|_| {
+        FlowError::Conflict("the request's key can't be opened with this master key: make another request".into())
+    })?;
     let der = pem::ders(certificate).into_iter().next().unwrap_or_default();
     let new = Authority {
         id: 0,
@@ -233,7 +241,7 @@ pub fn accept_issuing(
         project: None,
         name: asked.name,
         certificate: pem::certificate(&der),
-        key: Some(asked.key),
+        key: Some(resealed.unwrap_or(asked.key)),
         is_retired: false,
         created_at: now,
         created_by: actor.to_string(),

@@ -146,8 +146,8 @@ pub(super) async fn request_issuing(
     State(app): State<Arc<App>>,
     operator: Operator,
 ) -> Result<JsonBody<IssuingRequest>, Refusal> {
-    let now = app.now();
-    let request = app.write(move |tx| identity::request_issuing(tx, now, &operator.actor)).await?;
+    let (now, here) = (app.now(), app.clone());
+    let request = app.write(move |tx| identity::request_issuing(tx, now, &operator.actor, &here.vault)).await?;
     Ok(JsonBody(IssuingRequest { request }))
 }
 
@@ -160,8 +160,8 @@ pub(super) async fn accept_issuing(
     body: Json<IssuingAccept>,
 ) -> Result<JsonBody<ServerIdentity>, Refusal> {
     let (now, root) = (app.now(), app.identity.root());
-    let certificate = body.value.certificate;
-    app.write(move |tx| identity::accept_issuing(tx, now, &operator.actor, (&root, &certificate))).await?;
+    let (certificate, here) = (body.value.certificate, app.clone());
+    app.write(move |tx| identity::accept_issuing(tx, now, &operator.actor, (&root, &certificate), &here.vault)).await?;
     reload(&app).await?;
     show_identity(&app).await.map(JsonBody)
 }
