@@ -5,6 +5,7 @@
 mod golden;
 mod identity;
 mod join;
+mod onboarding;
 mod program;
 mod reports;
 mod routes;
