@@ -38,6 +38,11 @@ impl Key {
         Ok(Self(KeyPair::generate()?))
     }
 
+    /// `pem`: PKCS #8.
+    pub fn read(pem: &str) -> Result<Self, CertifiedError> {
+        Ok(Self(KeyPair::from_pem(pem)?))
+    }
+
     /// PKCS #10 that names nobody: PEM, and DER.
     pub fn request(&self) -> Result<(String, Vec<u8>), CertifiedError> {
         let mut params = CertificateParams::default();
