@@ -2,6 +2,7 @@
 //!
 //! Each test is a black box: it acts as an operator by the API and as a device by `/device/v1`.
 
+mod certificate;
 mod golden;
 mod identity;
 mod join;

@@ -81,10 +81,8 @@ impl Site {
         let token = text(&made, "secret")?;
         let numbers: Vec<usize> = (0..count).collect();
         let identities = std::thread::scope(|scope| {
-            let join = |share: &'_ [usize]| self.join_all(server, &token, share);
-            let join = &join;
             let shares = numbers.chunks(count.div_ceil(JOINING_THREADS));
-            let threads: Vec<_> = shares.map(|share| scope.spawn(move || join(share))).collect();
+            let threads: Vec<_> = shares.map(|share| scope.spawn(|| self.join_all(server, &token, share))).collect();
             let joined = threads.into_iter().map(|thread| thread.join().expect("joining does not panic"));
             joined.collect::<anyhow::Result<Vec<_>>>()
         })?;
