@@ -120,12 +120,16 @@ pub const EVENT_STREAMS_MAX: usize = 1000;
 pub const DEVICE_CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 86_400);
 /// A device that lay in a drawer may renew a certificate that has run out for this long, as long as its key is known.
 pub const DEVICE_CERTIFICATE_GRACE: Duration = Duration::from_secs(2 * 365 * 86_400);
-/// The server's own certificate; made anew at each start and every day.
+/// The server's own certificate; made anew at each start and after two thirds of its life.
 pub const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// A TLS handshake has to be over in this time.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Handshakes under way on one core: each takes about 0.3 ms of it, and devices that are connected come in between.
-pub const HANDSHAKES_PER_CORE_MAX: usize = 2;
+/// Handshakes under way on one core. Most of them wait for the other side, which may be far away or say nothing at all;
+/// each takes some 20 KB meanwhile. The kernel keeps those that come then.
+pub const HANDSHAKES_PER_CORE_MAX: usize = 1024;
+/// Handshakes that are being computed or are next on one core: a step takes about 0.15 ms, and devices that are connected
+/// come in between.
+pub const HANDSHAKE_STEPS_PER_CORE_MAX: usize = 2;
 /// Devices of one project that wait for a person; more is a flood.
 pub const PENDING_DEVICES_MAX: u32 = 10_000;
 /// Keys told in advance with one request.
