@@ -35,6 +35,37 @@ pub(super) fn approve(rollout: &mut Rollout, now: Timestamp, by: Person) -> Resu
     Ok(tick(rollout, now))
 }
 
+/// Only rules can go away; what its author asked for stays.
+pub(super) fn clear(rollout: &mut Rollout) -> Result<Vec<Effect>, Refused> {
+    match rollout.phase {
+        Phase::AwaitingApproval if rollout.spec.approval => Err(Refused::NotApproved),
+        Phase::AwaitingApproval => {
+            rollout.phase = Phase::Ready;
+            Ok(Vec::new())
+        }
+        _ => Err(Refused::NoApprovalNeeded),
+    }
+}
+
+pub(super) fn withdraw(rollout: &mut Rollout) -> Result<Vec<Effect>, Refused> {
+    match rollout.phase {
+        Phase::Draft | Phase::Ready => {
+            rollout.phase = Phase::AwaitingApproval;
+            rollout.approved_by = None;
+            Ok(Vec::new())
+        }
+        _ => Err(Refused::AlreadyStarted),
+    }
+}
+
+pub(super) fn break_glass(rollout: &mut Rollout, now: Timestamp, by: Person) -> Result<Vec<Effect>, Refused> {
+    if rollout.phase != Phase::AwaitingApproval {
+        return Err(Refused::NoApprovalNeeded);
+    }
+    rollout.clearance.broke_glass = Some(by);
+    Ok(begin(rollout, now))
+}
+
 pub(super) fn deny(rollout: &mut Rollout, by: Person) -> Result<Vec<Effect>, Refused> {
     if rollout.phase != Phase::AwaitingApproval {
         return Err(Refused::NoApprovalNeeded);

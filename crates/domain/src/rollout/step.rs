@@ -17,6 +17,14 @@ pub enum Input {
     Approve {
         by: Person,
     },
+    /// Nothing that needs its approval is left.
+    Clear,
+    /// It needs approvals that it doesn't have, or has no more.
+    Withdraw,
+    /// Start without the approvals it needs.
+    BreakGlass {
+        by: Person,
+    },
     Deny {
         by: Person,
     },
@@ -108,6 +116,9 @@ pub fn step(rollout: &Rollout, now: Timestamp, input: Input) -> Result<Next, Ref
     let effects = match input {
         Input::Start => order::start(&mut next, now)?,
         Input::Approve { by } => order::approve(&mut next, now, by)?,
+        Input::Clear => order::clear(&mut next)?,
+        Input::Withdraw => order::withdraw(&mut next)?,
+        Input::BreakGlass { by } => order::break_glass(&mut next, now, by)?,
         Input::Deny { by } => order::deny(&mut next, by)?,
         Input::Joined { wave, count } => {
             next.waves[usize::from(wave)].counts.add(ActionState::Scheduled, count);

@@ -8,7 +8,7 @@ use muster_domain::rollout::gate;
 use muster_domain::rollout::spec::{Advance, OnError, Spec, Take, Threshold, WaveSpec};
 use muster_domain::rollout::step::{Input, Refused};
 use muster_domain::rollout::step::{Move, waiting_waves};
-use muster_domain::rollout::{self, Phase, Rollout, text};
+use muster_domain::rollout::{self, Clearance, Phase, Rollout, text};
 use muster_domain::window::Window;
 use muster_vocab::{ActionId, DeviceId, ReleaseId, RolloutId};
 use proptest::prelude::*;
@@ -337,6 +337,7 @@ fn draft(spec: Spec) -> Rollout {
         retry_of: None,
         author: person(1, "author"),
         approved_by: None,
+            clearance: Clearance::default(),
         created_at: T0,
         started_at: None,
         revision: 1,

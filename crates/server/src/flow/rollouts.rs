@@ -8,7 +8,7 @@ use muster_domain::rollout::divide::{Candidate, divide};
 use muster_domain::rollout::spec::{Spec, Take};
 use muster_domain::rollout::step::Input;
 use muster_domain::rollout::step::waiting_waves;
-use muster_domain::rollout::{Person, Phase, Rollout, WaveState};
+use muster_domain::rollout::{Clearance, Person, Phase, Rollout, WaveState};
 use muster_domain::{Actor, Permission};
 use muster_store::actions::Part;
 use muster_store::events::NewEvent;
@@ -128,6 +128,7 @@ fn insert(
         retry_of,
         author: person(actor)?,
         approved_by: None,
+        clearance: Clearance::default(),
         created_at: now,
         started_at: None,
         revision: 1,
