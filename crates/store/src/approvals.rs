@@ -142,15 +142,7 @@ impl Tx<'_> {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                  ON CONFLICT (rollout_id, person_id) DO UPDATE SET account_id = excluded.account_id,
                  account_name = excluded.account_name, plan = excluded.plan, at = excluded.at",
-                (
-                    project.0,
-                    rollout.0,
-                    given.by.id.0,
-                    &given.by.name,
-                    given.behind.0,
-                    given.plan.0,
-                    given.at.0,
-                ),
+                (project.0, rollout.0, given.by.id.0, &given.by.name, given.behind.0, given.plan.0, given.at.0),
             )
             .doing("an approval")?;
         Ok(())

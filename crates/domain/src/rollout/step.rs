@@ -14,11 +14,10 @@ use crate::action::ActionState;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     Start,
+    /// What it needs is there; a tick follows. `by`: who spoke last, nobody if no rule asks for approval any more.
     Approve {
-        by: Person,
+        by: Option<Person>,
     },
-    /// Nothing that needs its approval is left.
-    Clear,
     /// It needs approvals that it doesn't have, or has no more.
     Withdraw,
     /// Start without the approvals it needs.
@@ -115,8 +114,7 @@ pub fn step(rollout: &Rollout, now: Timestamp, input: Input) -> Result<Next, Ref
     next.revision += 1;
     let effects = match input {
         Input::Start => order::start(&mut next, now)?,
-        Input::Approve { by } => order::approve(&mut next, now, by)?,
-        Input::Clear => order::clear(&mut next)?,
+        Input::Approve { by } => order::approve(&mut next, by)?,
         Input::Withdraw => order::withdraw(&mut next)?,
         Input::BreakGlass { by } => order::break_glass(&mut next, now, by)?,
         Input::Deny { by } => order::deny(&mut next, by)?,
@@ -152,7 +150,7 @@ pub(super) fn begin(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
     vec![Effect::Fill]
 }
 
-pub(super) fn tick(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
+fn tick(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
     match &rollout.phase {
         Phase::Ready if rollout.spec.start && rollout.spec.start_at.is_none_or(|at| at <= now) => begin(rollout, now),
         Phase::Running { .. } => evaluate(rollout, now),

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
+use muster_domain::access::{BuiltinRole, check_scope, includes};
 use muster_domain::approval::{self, Approval, Holds, Need, Rule, Standing};
 use muster_domain::rollout::step::{Input, Refused, step};
 use muster_domain::rollout::{Person, Phase, Rollout};
-use muster_domain::access::{BuiltinRole, check_scope, includes};
 use muster_domain::{Actor, Permission};
 use muster_store::{StoreError, Tx, View};
 use muster_vocab::selector::Selector;
@@ -106,7 +106,12 @@ pub fn plan(view: &View<'_>, project: ProjectId, rollout: &Rollout) -> Result<(S
 }
 
 /// What a rollout that has not started needs, and what it has.
-pub fn standing(view: &View<'_>, now: Timestamp, project: ProjectId, rollout: &Rollout) -> Result<Standing, FlowError> {
+pub fn standing(
+    view: &View<'_>,
+    now: Timestamp,
+    project: ProjectId,
+    rollout: &Rollout,
+) -> Result<Standing, StoreError> {
     let needs = needs(view, now, project, rollout)?;
     let mut given = Vec::new();
     for approval in view.approvals(project, rollout.id)? {
@@ -121,7 +126,7 @@ pub fn standing(view: &View<'_>, now: Timestamp, project: ProjectId, rollout: &R
     Ok(approval::judge(needs, given, (plan, author), now))
 }
 
-fn needs(view: &View<'_>, now: Timestamp, project: ProjectId, rollout: &Rollout) -> Result<Vec<Need>, FlowError> {
+fn needs(view: &View<'_>, now: Timestamp, project: ProjectId, rollout: &Rollout) -> Result<Vec<Need>, StoreError> {
     let mut needs = Vec::new();
     if rollout.spec.approval {
         needs.push(Need { rule: None, needed: 1, role: None, life: None });
@@ -144,13 +149,14 @@ fn covers(
     now: Timestamp,
     project: ProjectId,
     (rule, rollout): (&Rule, &Rollout),
-) -> Result<bool, FlowError> {
+) -> Result<bool, StoreError> {
     if rule.select.is_empty() || rollout.spec.dynamic || rollout.retry_of.is_some() {
         return Ok(true);
     }
     // A rule that can't be read any more is no reason to need no approval.
     let Ok(of_rule) = device_selector("select", &rule.select) else { return Ok(true) };
-    let both = device_selector("select", &rollout.spec.select)?.and_any_of(&[of_rule]);
+    let Ok(of_rollout) = device_selector("select", &rollout.spec.select) else { return Ok(true) };
+    let both = of_rollout.and_any_of(&[of_rule]);
     Ok(!view.candidates(project, &both, (DeviceId(0), 1), now)?.is_empty())
 }
 
@@ -177,29 +183,22 @@ pub fn settle(tx: &Tx<'_>, now: Timestamp, project: ProjectId, rollout: Rollout)
     }
     let standing = standing(tx, now, project, &rollout)?;
     let waits = rollout.phase == Phase::AwaitingApproval;
-    let input = match (waits, standing.is_enough(), standing.last()) {
-        (true, true, Some(by)) => Input::Approve { by: by.clone() },
-        (true, true, None) => Input::Clear,
-        (false, false, _) => Input::Withdraw,
-        (true, false, _) | (false, true, _) => return Ok(rollout),
+    let input = match (waits, standing.is_enough()) {
+        (true, true) => Input::Approve { by: standing.last().cloned() },
+        (false, false) => Input::Withdraw,
+        (true, false) | (false, true) => return Ok(rollout),
     };
-    let had = rollout.approved_by.clone();
-    // What follows, such as starting by itself, is the caller's input.
-    let (mut next, _) = step(&Rollout { spec: held_back(&rollout), ..rollout.clone() }, now, input)?;
-    next.spec = rollout.spec;
-    if !waits && standing.is_enough() {
-        next.approved_by = had;
-    }
+    let (next, _) = step(&rollout, now, input)?;
     Ok(next)
 }
 
-/// The same rollout, but not starting by itself.
-fn held_back(rollout: &Rollout) -> muster_domain::rollout::spec::Spec {
-    muster_domain::rollout::spec::Spec { start: false, ..rollout.spec.clone() }
-}
-
 /// Rules that were met, or set aside, at the moment of the start.
-pub fn rules_in_force(tx: &Tx<'_>, now: Timestamp, project: ProjectId, rollout: &Rollout) -> Result<Vec<RuleId>, FlowError> {
+pub fn rules_in_force(
+    tx: &Tx<'_>,
+    now: Timestamp,
+    project: ProjectId,
+    rollout: &Rollout,
+) -> Result<Vec<RuleId>, FlowError> {
     Ok(needs(tx, now, project, rollout)?.into_iter().filter_map(|need| need.rule).collect())
 }
 
@@ -234,7 +233,9 @@ pub fn approve(
     }
     let (_, plan) = plan(tx, project, &rollout)?;
     if seen.is_some_and(|seen| seen != plan) {
-        return Err(FlowError::Conflict(format!("the plan is not the one you saw: it is {plan} now; look at it again")));
+        return Err(FlowError::Conflict(format!(
+            "the plan is not the one you saw: it is {plan} now; look at it again"
+        )));
     }
     check_counts(tx, now, project, (&rollout, by.id))?;
     let given = Approval { by, behind, plan, at: now };

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod accounts;
 pub mod actions;
+pub mod approvals;
 pub mod artifacts;
 pub mod audit;
 pub mod channels;
@@ -14,6 +15,7 @@ pub mod metadata;
 pub mod projects;
 pub mod releases;
 pub mod reports;
+pub mod reviews;
 pub mod rollouts;
 pub mod secrets;
 pub mod tokens;

@@ -16,8 +16,8 @@ use utoipa_axum::routes as documented;
 
 use super::problem::Refusal;
 use super::{
-    accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, identity, join_tokens,
-    metadata, projects, releases, remote_sessions, roles, rollouts, secrets, session, tokens, uploads,
+    accounts, actions, approvals, artifacts, audit, channels, commands, configurations, devices, events, identity,
+    join_tokens, metadata, projects, releases, remote_sessions, roles, rollouts, secrets, session, tokens, uploads,
 };
 use crate::App;
 
@@ -118,6 +118,13 @@ fn rollouts() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(rollouts::list, rollouts::post))
         .routes(documented!(rollouts::get, rollouts::delete))
         .routes(documented!(rollouts::start))
+        .routes(documented!(rollouts::break_glass))
+        .routes(documented!(approvals::plan))
+        .routes(documented!(approvals::list_rules, approvals::put_rule))
+        .routes(documented!(approvals::delete_rule))
+        .routes(documented!(approvals::list_open))
+        .routes(documented!(approvals::list_all))
+        .routes(documented!(approvals::close))
         .routes(documented!(rollouts::approve))
         .routes(documented!(rollouts::deny))
         .routes(documented!(rollouts::pause))
