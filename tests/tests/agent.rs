@@ -4,10 +4,12 @@
 
 mod authority;
 mod enrollment;
+mod certificate;
 mod golden;
 pub(crate) mod identity;
 mod join;
 mod leaving;
+mod onboarding;
 mod program;
 mod reports;
 mod routes;

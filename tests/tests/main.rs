@@ -8,6 +8,7 @@ mod ddi;
 mod disk;
 mod faults;
 mod lives;
+mod login;
 mod power;
 mod real;
 mod secrets;

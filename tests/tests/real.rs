@@ -14,3 +14,4 @@ mod storm;
 mod swupdate;
 mod systemd_boot;
 mod tpm;
+mod unit;

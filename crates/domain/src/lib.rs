@@ -3,6 +3,7 @@
 pub mod access;
 pub mod action;
 pub mod actor;
+pub mod attestation;
 pub mod command;
 pub mod component;
 pub mod configuration;
@@ -18,6 +19,7 @@ pub mod standing;
 pub mod turn;
 pub mod why;
 pub mod window;
+pub mod workload;
 
 pub use action::{Action, ActionState};
 pub use actor::{Actor, Permission};

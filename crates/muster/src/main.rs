@@ -28,6 +28,7 @@ use command::identity::{self, AuthorityCommand, ClaimCommand, IdentityCommand};
 use command::join_token::{self, JoinTokenCommand};
 use command::keys::{self, KeysCommand};
 use command::kind::{self, DeleteArgs, DescribeArgs, GetArgs};
+use command::oidc::{self, OidcCommand, WorkloadCommand};
 use command::order::{self, OrderCommand};
 use command::release::{self, ChannelCommand, ReleaseCommand};
 use command::remote::{self, SessionCommand};
@@ -158,6 +159,12 @@ enum Command {
     /// Who may do what, over what.
     #[command(subcommand)]
     Role(RoleCommand),
+    /// OpenID providers, who vouch for people.
+    #[command(subcommand)]
+    Oidc(OidcCommand),
+    /// Programs that issuers vouch for, such as builds.
+    #[command(subcommand)]
+    Workload(WorkloadCommand),
     /// The project's settings.
     #[command(subcommand)]
     Project(ProjectCommand),
@@ -211,6 +218,8 @@ fn main() -> ExitCode {
         Command::MasterKey(command) => here().and_then(|here| secret::master_key(&here, &command)),
         Command::JoinToken(command) => here().and_then(|here| join_token::run(&here, command)),
         Command::Account(command) => here().and_then(|here| access::account(&here, command)),
+        Command::Oidc(command) => here().and_then(|here| oidc::run(&here, command)),
+        Command::Workload(command) => oidc::workload(here, format, command),
         Command::Project(command) => here().and_then(|here| access::project(&here, command)),
         Command::Audit(AuditCommand::Export { file }) => here().and_then(|here| audit::export(&here, file.as_deref())),
         Command::Audit(AuditCommand::Verify(args)) => match &args.file {

@@ -13,6 +13,7 @@ use crate::audit_key::{self, AuditKeyError};
 use crate::config::Config;
 use crate::edge::tls::{TlsError, TlsSource};
 use crate::identity::{Identity, IdentityError};
+use crate::oidc::Oidc;
 use crate::sessions::Sessions;
 use crate::signing::{Signing, SigningError};
 use crate::table::Table;
@@ -30,6 +31,8 @@ pub struct App {
     pub store: Arc<Store>,
     pub blobs: Blobs,
     /// Opens what is sealed.
+    /// Who vouches for people and programs, and the logins that wait.
+    pub oidc: Arc<Oidc>,
     pub vault: Arc<Vault>,
     /// Keys that are online.
     pub signing: Arc<Signing>,
@@ -133,6 +136,7 @@ impl App {
             config,
             store,
             blobs,
+            oidc: Arc::default(),
             vault,
             signing: Arc::new(signing),
             table,

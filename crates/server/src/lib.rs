@@ -11,6 +11,7 @@ mod descriptors;
 pub mod edge;
 pub mod flow;
 pub mod identity;
+pub mod oidc;
 pub mod sessions;
 pub mod signing;
 pub mod start;

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod actions;
 pub mod artifacts;
+pub mod attestations;
 pub mod audit;
 pub mod blobs;
 pub mod channels;
@@ -19,6 +20,7 @@ pub mod idempotency;
 pub mod identity;
 pub mod join;
 pub mod metadata;
+pub mod oidc;
 pub mod outbox;
 pub mod page;
 pub mod projects;
@@ -35,8 +37,10 @@ pub mod sessions;
 pub mod sqlite;
 pub mod standing;
 pub mod timeline;
+pub mod totp;
 pub mod twins;
 pub mod tx;
+pub mod workloads;
 pub mod writer;
 
 pub use error::StoreError;

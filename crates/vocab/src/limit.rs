@@ -120,12 +120,16 @@ pub const EVENT_STREAMS_MAX: usize = 1000;
 pub const DEVICE_CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 86_400);
 /// A device that lay in a drawer may renew a certificate that has run out for this long, as long as its key is known.
 pub const DEVICE_CERTIFICATE_GRACE: Duration = Duration::from_secs(2 * 365 * 86_400);
-/// The server's own certificate; made anew at each start and every day.
+/// The server's own certificate; made anew at each start and after two thirds of its life.
 pub const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// A TLS handshake has to be over in this time.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Handshakes under way on one core: each takes about 0.3 ms of it, and devices that are connected come in between.
-pub const HANDSHAKES_PER_CORE_MAX: usize = 2;
+/// Handshakes under way on one core. Most of them wait for the other side, which may be far away or say nothing at all;
+/// each takes some 20 KB meanwhile. The kernel keeps those that come then.
+pub const HANDSHAKES_PER_CORE_MAX: usize = 1024;
+/// Handshakes that are being computed or are next on one core: a step takes about 0.15 ms, and devices that are connected
+/// come in between.
+pub const HANDSHAKE_STEPS_PER_CORE_MAX: usize = 2;
 /// Devices of one project that wait for a person; more is a flood.
 pub const PENDING_DEVICES_MAX: u32 = 10_000;
 /// Keys told in advance with one request.
@@ -145,6 +149,10 @@ pub const ENROLLMENT_ADDRESSES_MAX: usize = 32;
 
 /// Configurations of one project: each is looked at for every device.
 pub const CONFIGURATIONS_PER_PROJECT_MAX: u32 = 200;
+/// Keys of one project whose signatures on documents count: each is tried on each document.
+pub const RING_KEYS_PER_PROJECT_MAX: usize = 100;
+/// One bill of materials or provenance: it is read as a whole.
+pub const ATTESTATION_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Secrets of one project: all names are at hand whenever a device's files are rendered.
 pub const SECRETS_PER_PROJECT_MAX: u32 = 1_000;
 /// One secret: a key with its chain, many times over.
@@ -263,3 +271,35 @@ pub const TUF_TARGETS_BYTES_MAX: u64 = 5_000_000;
 pub const TUF_ROLES_VISITED_MAX: usize = 32;
 /// Releases that one channel vouches for at a time: a device reads them all, at some 200 bytes each.
 pub const CHANNEL_RELEASES_MAX: usize = 200;
+
+/// Wrong codes in a row, after the right password, before a second factor is locked.
+pub const TOTP_WRONG_MAX: u32 = 5;
+/// Five guesses in this time find one of three valid codes in a million once in four years.
+pub const TOTP_LOCK: Duration = Duration::from_secs(15 * 60);
+/// Enough for years of lost phones, few enough for one card in a wallet.
+pub const RECOVERY_CODES: usize = 10;
+
+/// A session of somebody whom an issuer vouched for, and the roles of his groups: who leaves is out within a day's work.
+pub const ISSUER_SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// Logins that wait for somebody to finish them elsewhere.
+pub const LOGINS_PENDING_MAX: usize = 10_000;
+/// Time to type a password and a second factor at an issuer.
+pub const LOGIN_PENDING: Duration = Duration::from_secs(10 * 60);
+/// A ticket is redeemed at once by the program that waits for it.
+pub const LOGIN_TICKET_LIFE: Duration = Duration::from_secs(60);
+/// Requests to issuers at once: each holds a thread.
+pub const ISSUER_REQUESTS_MAX: usize = 4;
+/// No honest issuer takes longer, nor says more.
+pub const ISSUER_TIMEOUT: Duration = Duration::from_secs(10);
+pub const ISSUER_ANSWER_BYTES_MAX: u64 = 1024 * 1024;
+/// What issuers say about themselves is asked for again after this time, and at once when a key is unknown.
+pub const ISSUER_KEPT: Duration = Duration::from_secs(10 * 60);
+/// Tokens with made-up keys make the server ask an issuer at most this often.
+pub const ISSUER_ASKED_EVERY: Duration = Duration::from_secs(10);
+pub const OIDC_PROVIDERS_PER_PROJECT_MAX: usize = 20;
+/// Groups that are mapped to roles.
+pub const OIDC_GROUPS_MAX: usize = 200;
+pub const WORKLOADS_PER_PROJECT_MAX: usize = 200;
+/// A program asks again: what is stolen from a build's log is worth nothing soon.
+pub const WORKLOAD_TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
+pub const WORKLOAD_TOKEN_LIFE_MAX: Duration = Duration::from_secs(3600);

@@ -40,6 +40,9 @@ fn requests(rollout: &str, action: i64) -> Vec<(&'static str, &'static str, Stri
         "name": "app", "version": "1", "artifacts": [{ "digest": digest(CONTENT) }] }] });
     let configuration = json!({ "select": "all", "files": [{ "path": "/etc/a", "content": "" }] });
     let session = json!({ "what": { "command": "open_session", "session": { "kind": "shell" } } });
+    let provider = json!({ "issuer": "https://id.example", "client_id": "muster" });
+    let workload = json!({ "issuer": "https://id.example", "audience": "muster", "subject": "ci", "account": "eve",
+        "scopes": ["read"] });
     let of_rollout = |order: &str| format!("/rollouts/{rollout}/{order}");
     let mut all = vec![
         ("devices:write", "POST", "/devices".to_owned(), json!({ "name": "sn-2" })),
@@ -78,6 +81,11 @@ fn requests(rollout: &str, action: i64) -> Vec<(&'static str, &'static str, Stri
         ("admin", "POST", "/project/gateway-token".into(), Value::Null),
         ("admin", "DELETE", "/project/gateway-token".into(), Value::Null),
         ("admin", "POST", "/accounts".into(), json!({ "name": "eve", "scopes": ["admin"] })),
+        ("admin", "PUT", "/oidc-providers/corp".into(), provider),
+        ("admin", "DELETE", "/oidc-providers/corp".into(), Value::Null),
+        ("admin", "PUT", "/workloads/builds".into(), workload),
+        ("admin", "DELETE", "/workloads/builds".into(), Value::Null),
+        ("admin", "DELETE", "/accounts/eve/totp".into(), Value::Null),
         ("admin", "DELETE", "/accounts/eve".into(), Value::Null),
     ];
     for order in ["start", "pause", "resume", "abort", "rollback", "next-wave"] {
@@ -116,7 +124,13 @@ fn every_scope_may_read() {
     let release = publish(field.admin(), "os", "1", (FILE, CONTENT));
     let rollout = roll_out(field.admin(), &release, NAME, &json!({}));
     let lists = ["/devices", "/rollouts", "/actions", "/releases", "/artifacts", "/channels", "/tokens", "/accounts"];
-    let lists = lists.into_iter().chain(["/configurations", "/sessions", "/devices/sn-1/commands"]);
+    let lists = lists.into_iter().chain([
+        "/oidc-providers",
+        "/workloads",
+        "/configurations",
+        "/sessions",
+        "/devices/sn-1/commands",
+    ]);
     let things =
         ["/audit", "/audit/verify", "/project", "/whoami", "/devices:count", "/devices/sn-1/why", "/releases/os/1"];
     let things = things.into_iter().chain(["/devices/sn-1/configuration", "/devices/sn-1/twin"]);

@@ -14,7 +14,30 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 const MARK: &str = "secretive";
 const ABSENT: &str = "nothing-of-this-name";
 /// They are about the caller himself, or about nobody.
-const OWN: [&str; 4] = ["/api/v1/login", "/api/v1/logout", "/api/v1/password", "/api/v1/whoami"];
+const OWN: [&str; 14] = [
+    "/api/v1/login",
+    "/api/v1/login/oidc/link",
+    "/api/v1/login/oidc/poll",
+    "/api/v1/login/oidc/redeem",
+    "/api/v1/login/oidc/{provider}/callback",
+    "/api/v1/login/oidc/{provider}/device",
+    "/api/v1/login/oidc/{provider}/start",
+    "/api/v1/logout",
+    "/api/v1/password",
+    "/api/v1/tokens/exchange",
+    "/api/v1/totp",
+    "/api/v1/totp/confirm",
+    "/api/v1/totp/disable",
+    "/api/v1/whoami",
+];
+
+fn provider() -> Value {
+    json!({ "issuer": "https://id.example", "client_id": MARK, "groups": {} })
+}
+
+fn workload() -> Value {
+    json!({ "issuer": "https://id.example", "audience": MARK, "subject": MARK, "account": MARK, "scopes": ["read"] })
+}
 
 fn document() -> Value {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json")).unwrap();
@@ -57,6 +80,8 @@ fn filled(server: &Server) -> BTreeMap<&'static str, String> {
     let _ = admin.post("/join-tokens", &json!({ "name": MARK, "life_s": 3600 })).expect(201);
     let _ = admin.post("/accounts", &json!({ "name": MARK, "scopes": ["read"] })).expect(201);
     let _ = admin.post("/roles", &json!({ "name": MARK, "scopes": ["read"] })).expect(201);
+    let _ = admin.put(&format!("/oidc-providers/{MARK}"), &provider()).expect(200);
+    let _ = admin.put(&format!("/workloads/{MARK}"), &workload()).expect(200);
     let binding = admin.post("/role-bindings", &json!({ "account": MARK, "role": "viewer" })).expect(201);
     let key = format!("sha256:{}", "ab".repeat(32));
     let _ = admin.post("/claims", &json!({ "claims": [{ "name": MARK, "key": key }] })).expect(201);
@@ -77,6 +102,8 @@ fn filled(server: &Server) -> BTreeMap<&'static str, String> {
         ("join-tokens", MARK.to_owned()),
         ("accounts", MARK.to_owned()),
         ("roles", MARK.to_owned()),
+        ("oidc-providers", MARK.to_owned()),
+        ("workloads", MARK.to_owned()),
         ("role-bindings", text(binding.at("/id"))),
         ("claims", MARK.to_owned()),
         ("authorities", MARK.to_owned()),
@@ -134,6 +161,8 @@ fn body(method: &str, path: &str, things: &BTreeMap<&'static str, String>) -> Va
         ("PUT", "/configurations/{name}") => {
             json!({ "select": "all", "files": [{ "path": "/etc/a", "content": "b" }] })
         }
+        ("PUT", "/oidc-providers/{name}") => provider(),
+        ("PUT", "/workloads/{name}") => workload(),
         ("PUT", "/metadata/{role}") => json!({ "document": "{}" }),
         ("PUT", "/channels/{name}") => json!({ "release": format!("{MARK}@1") }),
         ("POST", "/rollouts") => json!({ "release": format!("{MARK}@1"), "select": "all" }),
@@ -175,7 +204,7 @@ fn another_project_sees_and_touches_nothing_and_cannot_tell_what_there_is() {
         if OWN.contains(&here.as_str()) || is_stream(&path) || path == "/identity/rotate" {
             continue;
         }
-        if method == "PUT" && path == "/configurations/{name}" {
+        if method == "PUT" && ["/configurations/{name}", "/oidc-providers/{name}"].contains(&path.as_str()) {
             // It makes what isn't there, in the caller's own project.
             continue;
         }

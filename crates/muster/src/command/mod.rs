@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod artifact;
+pub mod attestation;
 pub mod audit;
 pub mod configuration;
 pub mod delta;
@@ -9,9 +10,11 @@ pub mod departure;
 pub mod device;
 pub mod enrollment;
 pub mod identity;
+pub mod issuer_login;
 pub mod join_token;
 pub mod keys;
 pub mod kind;
+pub mod oidc;
 pub mod order;
 pub mod release;
 pub mod remote;
@@ -22,6 +25,7 @@ pub mod secret;
 pub mod session;
 pub mod sign;
 pub mod terminal;
+pub mod totp;
 pub mod watch;
 
 use crate::client::Client;

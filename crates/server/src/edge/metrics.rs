@@ -72,6 +72,11 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, StatusCode> {
     one(&mut text, ("muster_effects_pending", "Effects that wait to be carried out.", "gauge"), pending as u64);
     let uptime_s = app.now().since(app.started_at).as_secs();
     one(&mut text, ("muster_uptime_seconds", "Since the server started.", "gauge"), uptime_s);
+    if let Some(tls) = &app.tls {
+        let end_s = u64::try_from(tls.not_after().0 / 1000).unwrap_or_default();
+        let help = "When the certificate of the HTTPS address runs out, in seconds since 1970.";
+        one(&mut text, ("muster_tls_certificate_not_after_seconds", help, "gauge"), end_s);
+    }
     head(&mut text, ("muster_rollouts", "Rollouts by state.", "gauge"));
     for (state, count) in rollouts {
         // Writing to a string does not fail.

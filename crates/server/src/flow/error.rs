@@ -67,6 +67,8 @@ pub enum FlowError {
     /// What a device shows lets nobody in; says what to do.
     #[error("{0}")]
     JoinRefused(String),
+    #[error("{0}")]
+    ExchangeRefused(String),
     #[error("this device was rejected: ask the project's operator")]
     DeviceRejected,
     /// It can't be done in the present state of things.

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use muster_store::StoreError;
+use muster_vocab::AccountId;
 
 use crate::flow::error::FlowError;
-use crate::flow::secrets;
+use crate::flow::{oidc, secrets, totp};
 use crate::vault::VaultError;
 use crate::{App, audit_key, identity, signing};
 
@@ -31,6 +32,20 @@ pub async fn reseal(app: &Arc<App>) -> Result<(), ResealError> {
     loop {
         let vault = app.vault.clone();
         let some = app.write(move |tx| secrets::reseal_some(tx, &vault, after)).await?;
+        let Some(last) = some else { break };
+        after = last;
+    }
+    let mut after = 0;
+    loop {
+        let vault = app.vault.clone();
+        let some = app.write(move |tx| oidc::reseal_some(tx, &vault, after)).await?;
+        let Some(last) = some else { break };
+        after = last;
+    }
+    let mut after = AccountId(0);
+    loop {
+        let vault = app.vault.clone();
+        let some = app.write(move |tx| totp::reseal_some(tx, &vault, after)).await?;
         let Some(last) = some else { break };
         after = last;
     }

@@ -67,7 +67,7 @@ pub(super) async fn operator_of(app: &Arc<App>, token: &str) -> Result<Operator,
         .read::<_, StoreError>(move |view| {
             let Some(token) = view.token_by_digest(&digest)? else { return Ok(None) };
             let account = view.account_by_id(token.project, token.account)?;
-            let rights = access::rights(view, token.project, token.account, &account.permissions)?;
+            let rights = access::rights(view, now, token.project, token.account, &account.permissions)?;
             Ok(Some((rights.capped(&token.permissions), token)))
         })
         .await?;

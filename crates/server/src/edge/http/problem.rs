@@ -126,6 +126,7 @@ impl From<FlowError> for Refusal {
                 Self::new(StatusCode::FORBIDDEN, "not_allowed", detail)
             }
             FlowError::JoinRefused(_) => Self::unauthenticated("join_refused", &detail),
+            FlowError::ExchangeRefused(_) => Self::unauthenticated("exchange_refused", &detail),
             FlowError::DeviceRejected => Self::new(StatusCode::FORBIDDEN, "rejected", detail),
             FlowError::WrongPassword => Self::unauthenticated("wrong_password", &detail),
             FlowError::Rollout(rollout::Refused::OwnRollout) => Self::new(StatusCode::FORBIDDEN, "own_rollout", detail),

@@ -16,9 +16,9 @@ use utoipa_axum::routes as documented;
 
 use super::problem::Refusal;
 use super::{
-    accounts, actions, artifacts, audit, channels, commands, configurations, departures, devices, enrollment, events,
-    identity, join_tokens, metadata, projects, releases, remote_sessions, roles, rollouts, secrets, session, tokens,
-    uploads,
+    accounts, actions, artifacts, attestations, audit, channels, commands, configurations, departures, devices,
+    enrollment, events, identity, join_tokens, metadata, oidc_login, oidc_providers, projects, releases,
+    remote_sessions, roles, rollouts, secrets, session, tokens, totp, uploads, workloads,
 };
 use crate::App;
 
@@ -55,9 +55,24 @@ fn api() -> OpenApiRouter<Arc<App>> {
 fn people() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(documented!(session::login))
+        .routes(documented!(oidc_login::start))
+        .routes(documented!(oidc_login::callback))
+        .routes(documented!(oidc_login::device))
+        .routes(documented!(oidc_login::poll))
+        .routes(documented!(oidc_login::redeem))
+        .routes(documented!(oidc_login::link))
+        .routes(documented!(oidc_providers::list))
+        .routes(documented!(oidc_providers::put, oidc_providers::delete))
+        .routes(documented!(workloads::list))
+        .routes(documented!(workloads::put, workloads::delete))
+        .routes(documented!(workloads::exchange))
         .routes(documented!(session::logout))
         .routes(documented!(session::whoami))
         .routes(documented!(session::change_password))
+        .routes(documented!(totp::get, totp::begin))
+        .routes(documented!(totp::confirm))
+        .routes(documented!(totp::disable))
+        .routes(documented!(totp::reset))
         .routes(documented!(projects::list, projects::post))
         .routes(documented!(projects::get, projects::patch))
         .routes(documented!(projects::new_gateway_token, projects::delete_gateway_token))
@@ -116,6 +131,11 @@ fn releases() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(releases::get, releases::delete))
         .routes(documented!(releases::publish))
         .routes(documented!(releases::yank))
+        .routes(documented!(attestations::list, attestations::post))
+        .routes(documented!(attestations::delete))
+        .routes(documented!(attestations::keys, attestations::add_key))
+        .routes(documented!(attestations::remove_key))
+        .routes(documented!(attestations::policy, attestations::put_policy))
         .routes(documented!(channels::list))
         .routes(documented!(channels::get, channels::put, channels::delete))
 }
