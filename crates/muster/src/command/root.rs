@@ -108,7 +108,8 @@ pub fn sign_issuing(args: &SignIssuingArgs) -> Outcome<()> {
         true => {
             open(&root, &passphrase(false)?).map_err(|bad| Failed::Usage(format!("{}: {bad}", args.root.display())))?
         }
-        false => root.clone(),
+        // Behind the certificate.
+        false => root.rsplit_once("-----END CERTIFICATE-----").map_or(root.as_str(), |(_, key)| key).trim().to_owned(),
     };
     let request = read(&args.request)?;
     let failed = |bad: muster_trust::authority::issue::IssueError| Failed::Usage(bad.to_string());
