@@ -229,7 +229,7 @@ fn a_thousand_devices_come_in_and_stay_through_a_revocation_and_a_new_authority(
         let rotated = server.admin().post("/identity/rotate", &json!({})).expect(200);
         assert_eq!(rotated.at("/issuing"), json!(["issuing-1", "issuing-2"]));
         // On the connections that were open, and on such as were resumed since.
-        all_poll(&devices, 2 * POLLS_PER_LINK);
+        all_poll(&devices, POLLS_PER_LINK + 1);
         drop(stop);
         for thread in polling {
             thread.join().unwrap();
