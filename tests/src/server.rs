@@ -101,6 +101,19 @@ impl Server {
         server
     }
 
+    /// The same with further arguments of `muster server`.
+    ///
+    /// # Panics
+    /// If the server does not come up.
+    #[must_use]
+    pub fn start_tls_with(arguments: &[&str]) -> Self {
+        let mut server = Self::prepared();
+        server.tls_address = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        server.arguments = arguments.iter().map(ToString::to_string).collect();
+        server.launch();
+        server
+    }
+
     /// `https://127.0.0.1:PORT`
     ///
     /// # Panics

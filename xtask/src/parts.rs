@@ -92,9 +92,18 @@ const STRONGSWAN: Part = Part {
     why: "devices enrol with its EST client",
 };
 
+const SYSTEMD: Part =
+    Part { program: "systemd-analyze", packages: &["systemd"], why: "the units are judged by it; it is not started" };
+
+const SWTPM: Part = Part { program: "swtpm", packages: &["swtpm"], why: "test devices have TPMs of it" };
+const SWTPM_SETUP: Part =
+    Part { program: "swtpm_setup", packages: &["swtpm-tools"], why: "it makes TPMs with a maker's certificate" };
+const TPM2_TOOLS: Part =
+    Part { program: "tpm2_createak", packages: &["tpm2-tools"], why: "the agent speaks to TPMs by its programs" };
+
 const NODE: Part = Part { program: "node", packages: &["nodejs"], why: "people log in by a provider that it runs" };
 
-const FOR_TESTS: [&Part; 28] = [
+const FOR_TESTS: [&Part; 32] = [
     &SWUPDATE,
     &CPIO,
     &OPENSSL,
@@ -121,6 +130,10 @@ const FOR_TESTS: [&Part; 28] = [
     &SOFTHSM,
     &PKCS11_TOOL,
     &STRONGSWAN,
+    &SYSTEMD,
+    &SWTPM,
+    &SWTPM_SETUP,
+    &TPM2_TOOLS,
     &NODE,
     &NPM,
 ];

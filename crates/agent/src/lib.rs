@@ -23,6 +23,7 @@ pub mod redact;
 pub mod secrets;
 pub mod state;
 pub mod version;
+pub mod wipe;
 pub mod world;
 
 pub use agent::consent::Consent;

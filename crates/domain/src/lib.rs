@@ -3,9 +3,12 @@
 pub mod access;
 pub mod action;
 pub mod actor;
+pub mod approval;
+pub mod attestation;
 pub mod command;
 pub mod component;
 pub mod configuration;
+pub mod departure;
 pub mod device;
 pub mod enrollment;
 pub mod identity;

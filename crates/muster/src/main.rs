@@ -18,11 +18,13 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use command::Here;
 use command::access::{self, AccountCommand, ProjectCommand, TokenCommand};
+use command::approval::{self, ApprovalCommand, ReviewCommand};
 use command::artifact::{self, ArtifactCommand};
 use command::audit::{self, AuditCommand};
 use command::configuration::{self, ConfigurationCommand};
 use command::delta::{self, DeltaCommand};
 use command::device::{self, ActionCommand, DeviceCommand, LabelCommand};
+use command::enrollment::{self, EnrollmentCommand};
 use command::identity::{self, AuthorityCommand, ClaimCommand, IdentityCommand};
 use command::join_token::{self, JoinTokenCommand};
 use command::keys::{self, KeysCommand};
@@ -113,6 +115,12 @@ enum Command {
     /// Bring releases to devices, wave by wave.
     #[command(subcommand)]
     Rollout(RolloutCommand),
+    /// Whose approval rollouts need.
+    #[command(subcommand)]
+    Approval(ApprovalCommand),
+    /// What was started without approval, and has to be looked at.
+    #[command(subcommand)]
+    Review(ReviewCommand),
     /// Accept, add and look into devices.
     #[command(subcommand)]
     Device(DeviceCommand),
@@ -143,6 +151,9 @@ enum Command {
     /// The server's root certificate and issuing authorities.
     #[command(subcommand)]
     Identity(IdentityCommand),
+    /// Who comes in by itself.
+    #[command(subcommand)]
+    Enrollment(EnrollmentCommand),
     /// Keys of devices that will come.
     #[command(subcommand)]
     Claim(ClaimCommand),
@@ -199,6 +210,8 @@ fn main() -> ExitCode {
         Command::Keys(command) => keys::run(here, command),
         Command::Channel(command) => here().and_then(|here| release::channel(&here, command)),
         Command::Rollout(command) => here().and_then(|here| rollout::run(&here, command)),
+        Command::Approval(command) => here().and_then(|here| approval::run(&here, command)),
+        Command::Review(command) => here().and_then(|here| approval::review(&here, command)),
         Command::Device(command) => here().and_then(|here| device::run(&here, command)),
         Command::Configuration(command) => here().and_then(|here| configuration::run(&here, command)),
         Command::Order(command) => here().and_then(|here| order::command(&here, command)),
@@ -206,8 +219,9 @@ fn main() -> ExitCode {
         Command::Action(command) => here().and_then(|here| device::action(&here, command)),
         Command::Token(command) => here().and_then(|here| access::token(&here, command)),
         Command::Identity(command) => here().and_then(|here| identity::identity(&here, command)),
+        Command::Enrollment(command) => here().and_then(|here| enrollment::run(&here, command)),
         Command::Claim(command) => here().and_then(|here| identity::claim(&here, command)),
-        Command::Authority(command) => here().and_then(|here| identity::authority(&here, command)),
+        Command::Authority(command) => identity::authority(here, command),
         Command::Role(command) => here().and_then(|here| role::run(&here, command)),
         Command::Secret(command) => here().and_then(|here| secret::run(&here, command)),
         Command::MasterKey(command) => here().and_then(|here| secret::master_key(&here, &command)),

@@ -5,6 +5,7 @@
 //! machines; [`Agents`] is a fleet of them.
 
 pub mod board;
+pub mod certified;
 pub mod chance;
 mod clock;
 mod ddi;

@@ -5,12 +5,15 @@
 
 pub mod accounts;
 pub mod actions;
+pub mod approvals;
 pub mod artifacts;
+pub mod attestations;
 pub mod audit;
 pub mod blobs;
 pub mod channels;
 pub mod commands;
 pub mod configurations;
+pub mod departures;
 pub mod devices;
 pub mod error;
 pub mod events;

@@ -1,5 +1,7 @@
 //! What may be believed? Passwords, tokens, the audit chain and signed metadata.
 
+#[cfg(feature = "attestation")]
+pub mod attestation;
 pub mod audit;
 #[cfg(feature = "authority")]
 pub mod authority;
@@ -15,5 +17,7 @@ pub mod seal;
 pub mod secret;
 #[cfg(feature = "people")]
 pub mod totp;
+#[cfg(feature = "authority")]
+pub mod tpm;
 #[cfg(feature = "tuf")]
 pub mod tuf;

@@ -120,12 +120,16 @@ pub const EVENT_STREAMS_MAX: usize = 1000;
 pub const DEVICE_CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 86_400);
 /// A device that lay in a drawer may renew a certificate that has run out for this long, as long as its key is known.
 pub const DEVICE_CERTIFICATE_GRACE: Duration = Duration::from_secs(2 * 365 * 86_400);
-/// The server's own certificate; made anew at each start and every day.
+/// The server's own certificate; made anew at each start and after two thirds of its life.
 pub const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// A TLS handshake has to be over in this time.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Handshakes under way on one core: each takes about 0.3 ms of it, and devices that are connected come in between.
-pub const HANDSHAKES_PER_CORE_MAX: usize = 2;
+/// Handshakes under way on one core. Most of them wait for the other side, which may be far away or say nothing at all;
+/// each takes some 20 KB meanwhile. The kernel keeps those that come then.
+pub const HANDSHAKES_PER_CORE_MAX: usize = 1024;
+/// Handshakes that are being computed or are next on one core: a step takes about 0.15 ms, and devices that are connected
+/// come in between.
+pub const HANDSHAKE_STEPS_PER_CORE_MAX: usize = 2;
 /// Devices of one project that wait for a person; more is a flood.
 pub const PENDING_DEVICES_MAX: u32 = 10_000;
 /// Keys told in advance with one request.
@@ -138,11 +142,29 @@ pub const PROJECTS_MAX: usize = 1000;
 pub const ROLES_PER_PROJECT_MAX: usize = 100;
 /// Each is looked at on every request of the account.
 pub const ROLES_PER_ACCOUNT_MAX: usize = 32;
+/// Rules of one project's approvals: each is judged whenever a rollout is about to start.
+pub const APPROVAL_RULES_MAX: usize = 32;
+/// People whose approval one rule can ask for: more never come together.
+pub const APPROVALS_NEEDED_MAX: u32 = 16;
+/// How long an approval counts if its rule doesn't say: a working day and the night after it.
+pub const APPROVAL_LIFE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// Less is over before the second person has looked.
+pub const APPROVAL_LIFE_MIN: Duration = Duration::from_secs(60);
+/// More is a standing permission, which a role is for.
+pub const APPROVAL_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Reasons and notes of reviews, in characters: a paragraph.
+pub const REVIEW_CHARS_MAX: usize = 2000;
 /// Rules of one project's enrolment policy.
 pub const ENROLLMENT_RULES_MAX: usize = 32;
+/// Address ranges of one rule: a site has few.
+pub const ENROLLMENT_ADDRESSES_MAX: usize = 32;
 
 /// Configurations of one project: each is looked at for every device.
 pub const CONFIGURATIONS_PER_PROJECT_MAX: u32 = 200;
+/// Keys of one project whose signatures on documents count: each is tried on each document.
+pub const RING_KEYS_PER_PROJECT_MAX: usize = 100;
+/// One bill of materials or provenance: it is read as a whole.
+pub const ATTESTATION_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Secrets of one project: all names are at hand whenever a device's files are rendered.
 pub const SECRETS_PER_PROJECT_MAX: u32 = 1_000;
 /// One secret: a key with its chain, many times over.
@@ -245,6 +267,13 @@ pub const AUDIT_CHECKPOINT_RECORDS: u32 = 1000;
 pub const AUDIT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 /// Roots that one refresh goes forward; the next refresh goes on from there.
 pub const TUF_ROOTS_MAX: u32 = 256;
+/// Tasks for TPMs that wait for their answers, at some 500 bytes each: a plant's whole shift at once.
+pub const TPM_TASKS_MAX: usize = 10_000;
+/// A device's evidence of its TPM: certificates of a chip and its maker's issuers, two keys, a signature.
+pub const TPM_EVIDENCE_BYTES_MAX: usize = 32 * 1024;
+/// Paths that one decommission names, and the bytes of each: a device names what it may lose in its own file, too.
+pub const WIPE_PATHS_MAX: usize = 32;
+pub const WIPE_PATH_BYTES_MAX: usize = 1024;
 /// Signed metadata, one document: what other clients of the standard allow, so that their repositories can be read.
 pub const TUF_ROOT_BYTES_MAX: u64 = 512_000;
 pub const TUF_TIMESTAMP_BYTES_MAX: u64 = 16_384;

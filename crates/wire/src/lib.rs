@@ -6,11 +6,14 @@
 pub mod account;
 pub mod action;
 pub mod agent;
+pub mod approval;
 pub mod artifact;
+pub mod attestation;
 pub mod audit;
 pub mod channel;
 pub mod command;
 pub mod configuration;
+pub mod departure;
 pub mod device;
 pub mod event;
 pub mod identity;

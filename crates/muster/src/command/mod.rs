@@ -1,11 +1,15 @@
 //! One file per kind of command.
 
 pub mod access;
+pub mod approval;
 pub mod artifact;
+pub mod attestation;
 pub mod audit;
 pub mod configuration;
 pub mod delta;
+pub mod departure;
 pub mod device;
+pub mod enrollment;
 pub mod identity;
 pub mod issuer_login;
 pub mod join_token;
@@ -17,6 +21,7 @@ pub mod release;
 pub mod remote;
 pub mod role;
 pub mod rollout;
+pub mod root;
 pub mod secret;
 pub mod session;
 pub mod sign;

@@ -152,6 +152,8 @@ impl Board {
                 self.agent = None;
                 Stepped::On
             }
+            // Nobody takes boards out of service.
+            Ok(Wait::Leave | Wait::Move) => Stepped::Waits(Duration::from_secs(3600)),
             // The disk says no: the program is started again a little later.
             Err(_) => {
                 self.agent = None;

@@ -311,6 +311,7 @@ impl Agents {
     fn join(&self, live: &mut Live) -> Duration {
         let join = Join {
             request: None,
+            tpm: None,
             token: self.token.clone(),
             project: self.project.clone(),
             device: live.name.clone(),

@@ -2,7 +2,9 @@
 
 mod accounts;
 mod actions;
+mod approvals;
 mod artifacts;
+mod attestations;
 mod audit;
 mod auth;
 mod body;
@@ -10,7 +12,9 @@ mod channels;
 mod commands;
 mod configurations;
 mod create;
+mod departures;
 mod devices;
+mod enrollment;
 mod etag;
 mod events;
 mod identity;
