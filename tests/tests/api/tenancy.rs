@@ -82,6 +82,7 @@ fn filled(server: &Server) -> BTreeMap<&'static str, String> {
     let _ = admin.post("/roles", &json!({ "name": MARK, "scopes": ["read"] })).expect(201);
     let _ = admin.put(&format!("/oidc-providers/{MARK}"), &provider()).expect(200);
     let _ = admin.put(&format!("/workloads/{MARK}"), &workload()).expect(200);
+    let _ = admin.put(&format!("/secrets/{MARK}"), &json!({ "value": MARK })).expect(200);
     let binding = admin.post("/role-bindings", &json!({ "account": MARK, "role": "viewer" })).expect(201);
     let key = format!("sha256:{}", "ab".repeat(32));
     let _ = admin.post("/claims", &json!({ "claims": [{ "name": MARK, "key": key }] })).expect(201);
@@ -109,6 +110,7 @@ fn filled(server: &Server) -> BTreeMap<&'static str, String> {
         ("roles", MARK.to_owned()),
         ("oidc-providers", MARK.to_owned()),
         ("workloads", MARK.to_owned()),
+        ("secrets", MARK.to_owned()),
         ("role-bindings", text(binding.at("/id"))),
         ("claims", MARK.to_owned()),
         ("authorities", MARK.to_owned()),
@@ -170,6 +172,7 @@ fn body(method: &str, path: &str, things: &BTreeMap<&'static str, String>) -> Va
         }
         ("PUT", "/oidc-providers/{name}") => provider(),
         ("PUT", "/workloads/{name}") => workload(),
+        ("PUT", "/secrets/{name}") => json!({ "value": "x" }),
         ("PUT", "/metadata/{role}") => json!({ "document": "{}" }),
         ("PUT", "/channels/{name}") => json!({ "release": format!("{MARK}@1") }),
         ("POST", "/rollouts") => json!({ "release": format!("{MARK}@1"), "select": "all" }),
@@ -213,7 +216,9 @@ fn another_project_sees_and_touches_nothing_and_cannot_tell_what_there_is() {
         if OWN.contains(&here.as_str()) || is_stream(&path) || path == "/identity/rotate" {
             continue;
         }
-        if method == "PUT" && ["/configurations/{name}", "/oidc-providers/{name}"].contains(&path.as_str()) {
+        if method == "PUT"
+            && ["/configurations/{name}", "/oidc-providers/{name}", "/secrets/{name}"].contains(&path.as_str())
+        {
             // It makes what isn't there, in the caller's own project.
             continue;
         }
