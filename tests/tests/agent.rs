@@ -3,8 +3,8 @@
 //! Each test is a black box: it acts as an operator by the API and as a device by `/device/v1`.
 
 mod authority;
-mod enrollment;
 mod certificate;
+mod enrollment;
 mod golden;
 pub(crate) mod identity;
 mod join;

@@ -1,6 +1,7 @@
 //! The operator API, tried from outside by requests that people and programs send, also the wrong ones.
 
 mod access;
+mod approvals;
 mod attestations;
 mod audit;
 mod conditions;

@@ -49,7 +49,10 @@ impl Security {
         figures.extend(audit::tamperings(self.tamperings, self.seed)?);
         if !self.audit {
             eprintln!("attacks on signed metadata by their names, and every bit of it flipped");
-            figures.extend(signed());
+            let mut threats = signed();
+            eprintln!("rollouts started without the approvals they need");
+            add(&mut threats, &approvals()?);
+            figures.extend(threats);
             eprintln!("roles against a model that counts them out");
             figures.extend(roles::figures()?);
             eprintln!("every address from another project, as a viewer, and as nobody");
@@ -79,6 +82,23 @@ fn signed() -> Vec<Figure> {
         Figure::new("bit_flips", flips.tried as f64, ""),
         Figure::new("bit_flips_accepted", flips.accepted as f64, ""),
     ]
+}
+
+/// By the tests that try them: they say how many, and fail if a rollout starts.
+fn approvals() -> anyhow::Result<Vec<Figure>> {
+    let text = tests("api::approvals", "a rollout starts without the approvals it needs")?;
+    let figure = |name: &str| {
+        let value = told(&text, name).with_context(|| format!("the tests of approvals don't say {name}"))?;
+        Ok(Figure::new(name, value, ""))
+    };
+    ["threats_tried", "threats_let_through"].into_iter().map(figure).collect()
+}
+
+/// Figures of the same name are one.
+fn add(figures: &mut [Figure], more: &[Figure]) {
+    for figure in figures {
+        figure.value += more.iter().filter(|other| other.figure == figure.figure).map(|other| other.value).sum::<f64>();
+    }
 }
 
 /// By the tests that walk the OpenAPI document: they say how many addresses they asked, and fail at the first leak.
@@ -125,6 +145,13 @@ fn told(text: &str, name: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_of_the_same_name_are_added() {
+        let mut figures = vec![Figure::new("tried", 3.0, ""), Figure::new("other", 1.0, "")];
+        add(&mut figures, &[Figure::new("tried", 2.0, "")]);
+        assert_eq!(figures.iter().map(|figure| figure.value).collect::<Vec<_>>(), [5.0, 1.0]);
+    }
 
     #[test]
     fn what_tests_tell_is_found_and_added_up() {

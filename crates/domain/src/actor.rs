@@ -15,6 +15,7 @@ pub enum Permission {
     ReleasesWrite,
     RolloutsWrite,
     RolloutsApprove,
+    RolloutsBreakGlass,
     CommandsWrite,
     SessionsWrite,
     SecretsWrite,
@@ -22,13 +23,14 @@ pub enum Permission {
 }
 
 impl Permission {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Read,
         Self::DevicesWrite,
         Self::ArtifactsWrite,
         Self::ReleasesWrite,
         Self::RolloutsWrite,
         Self::RolloutsApprove,
+        Self::RolloutsBreakGlass,
         Self::CommandsWrite,
         Self::SessionsWrite,
         Self::SecretsWrite,

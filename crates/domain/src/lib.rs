@@ -3,6 +3,7 @@
 pub mod access;
 pub mod action;
 pub mod actor;
+pub mod approval;
 pub mod attestation;
 pub mod command;
 pub mod component;

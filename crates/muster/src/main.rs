@@ -18,6 +18,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use command::Here;
 use command::access::{self, AccountCommand, ProjectCommand, TokenCommand};
+use command::approval::{self, ApprovalCommand, ReviewCommand};
 use command::artifact::{self, ArtifactCommand};
 use command::audit::{self, AuditCommand};
 use command::configuration::{self, ConfigurationCommand};
@@ -114,6 +115,12 @@ enum Command {
     /// Bring releases to devices, wave by wave.
     #[command(subcommand)]
     Rollout(RolloutCommand),
+    /// Whose approval rollouts need.
+    #[command(subcommand)]
+    Approval(ApprovalCommand),
+    /// What was started without approval, and has to be looked at.
+    #[command(subcommand)]
+    Review(ReviewCommand),
     /// Accept, add and look into devices.
     #[command(subcommand)]
     Device(DeviceCommand),
@@ -203,6 +210,8 @@ fn main() -> ExitCode {
         Command::Keys(command) => keys::run(here, command),
         Command::Channel(command) => here().and_then(|here| release::channel(&here, command)),
         Command::Rollout(command) => here().and_then(|here| rollout::run(&here, command)),
+        Command::Approval(command) => here().and_then(|here| approval::run(&here, command)),
+        Command::Review(command) => here().and_then(|here| approval::review(&here, command)),
         Command::Device(command) => here().and_then(|here| device::run(&here, command)),
         Command::Configuration(command) => here().and_then(|here| configuration::run(&here, command)),
         Command::Order(command) => here().and_then(|here| order::command(&here, command)),

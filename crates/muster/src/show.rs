@@ -3,6 +3,7 @@
 use muster_vocab::Timestamp;
 use muster_wire::account::Account;
 use muster_wire::action::{Action, Report};
+use muster_wire::approval::{ApprovalRule, Review};
 use muster_wire::artifact::Artifact;
 use muster_wire::attestation::{Attestation, ReleasePolicy, RingKey};
 use muster_wire::audit::AuditRecord;
@@ -359,6 +360,41 @@ impl Row for MasterKey {
 
     fn cells(&self) -> Vec<String> {
         vec![self.id.clone(), self.older.to_string(), if self.own { "yes" } else { "no" }.to_owned()]
+    }
+}
+
+impl Row for ApprovalRule {
+    const HEADERS: &'static [&'static str] = &["ID", "NEEDED", "ROLE", "SELECT", "EXPIRES"];
+    const EMPTY: &'static str = "No rules. Make one: muster approval rule set --needed 2 --role security-officer";
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let select = if self.select.is_empty() { "every rollout".to_owned() } else { self.select.clone() };
+        vec![self.id.clone(), self.needed.to_string(), self.role.clone(), select, format!("{} s", self.expires_s)]
+    }
+}
+
+impl Row for Review {
+    const HEADERS: &'static [&'static str] = &["ID", "ROLLOUT", "OPENED", "BY", "REASON", "CLOSED BY", "NOTE"];
+    const EMPTY: &'static str = "No reviews are open.";
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.clone(),
+            format!("{} {}", self.rollout, self.rollout_name),
+            time(self.opened_at),
+            self.opened_by.clone(),
+            self.reason.clone(),
+            self.closed_by.clone().unwrap_or_default(),
+            self.note.clone().unwrap_or_default(),
+        ]
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod actions;
+pub mod approvals;
 pub mod artifacts;
 pub mod attestations;
 pub mod audit;

@@ -12,7 +12,9 @@ pub mod selector;
 pub mod time;
 
 pub use digest::Sha256;
-pub use id::{AccountId, ActionId, DeviceId, ModuleId, OutboxId, ProjectId, ReleaseId, RolloutId, TokenId};
+pub use id::{
+    AccountId, ActionId, DeviceId, ModuleId, OutboxId, ProjectId, ReleaseId, ReviewId, RolloutId, RuleId, TokenId,
+};
 pub use name::{BadName, Name};
 pub use selector::{Selector, SelectorError};
 pub use time::Timestamp;

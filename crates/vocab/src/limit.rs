@@ -142,6 +142,18 @@ pub const PROJECTS_MAX: usize = 1000;
 pub const ROLES_PER_PROJECT_MAX: usize = 100;
 /// Each is looked at on every request of the account.
 pub const ROLES_PER_ACCOUNT_MAX: usize = 32;
+/// Rules of one project's approvals: each is judged whenever a rollout is about to start.
+pub const APPROVAL_RULES_MAX: usize = 32;
+/// People whose approval one rule can ask for: more never come together.
+pub const APPROVALS_NEEDED_MAX: u32 = 16;
+/// How long an approval counts if its rule doesn't say: a working day and the night after it.
+pub const APPROVAL_LIFE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// Less is over before the second person has looked.
+pub const APPROVAL_LIFE_MIN: Duration = Duration::from_secs(60);
+/// More is a standing permission, which a role is for.
+pub const APPROVAL_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Reasons and notes of reviews, in characters: a paragraph.
+pub const REVIEW_CHARS_MAX: usize = 2000;
 /// Rules of one project's enrolment policy.
 pub const ENROLLMENT_RULES_MAX: usize = 32;
 /// Address ranges of one rule: a site has few.

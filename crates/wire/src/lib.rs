@@ -6,6 +6,7 @@
 pub mod account;
 pub mod action;
 pub mod agent;
+pub mod approval;
 pub mod artifact;
 pub mod attestation;
 pub mod audit;

@@ -19,6 +19,8 @@ pub enum Scope {
     RolloutsWrite,
     #[serde(rename = "rollouts:approve")]
     RolloutsApprove,
+    #[serde(rename = "rollouts:break-glass")]
+    RolloutsBreakGlass,
     #[serde(rename = "commands:write")]
     CommandsWrite,
     #[serde(rename = "sessions:write")]

@@ -7,13 +7,14 @@ use muster_tests::operator::{action_in, digest, make_gateway_token, publish, rol
 use muster_tests::server::{ADMIN, PASSWORD, Server};
 use serde_json::{Value, json};
 
-const SCOPES: [&str; 10] = [
+const SCOPES: [&str; 11] = [
     "read",
     "devices:write",
     "artifacts:write",
     "releases:write",
     "rollouts:write",
     "rollouts:approve",
+    "rollouts:break-glass",
     "commands:write",
     "sessions:write",
     "secrets:write",
@@ -77,6 +78,10 @@ fn requests(rollout: &str, action: i64) -> Vec<(&'static str, &'static str, Stri
         ("rollouts:write", "POST", format!("/actions/{action}/cancel"), none.clone()),
         ("rollouts:approve", "POST", of_rollout("approve"), none.clone()),
         ("rollouts:approve", "POST", of_rollout("deny"), none.clone()),
+        ("rollouts:break-glass", "POST", of_rollout("break-glass"), json!({ "reason": "x" })),
+        ("rollouts:approve", "POST", "/reviews/rv-1/close".into(), json!({ "note": "x" })),
+        ("admin", "PUT", "/approval-rules".into(), json!({ "needed": 1, "role": "security-officer" })),
+        ("admin", "DELETE", "/approval-rules/ar-1".into(), Value::Null),
         ("admin", "PATCH", "/project".into(), none.clone()),
         ("admin", "POST", "/project/gateway-token".into(), Value::Null),
         ("admin", "DELETE", "/project/gateway-token".into(), Value::Null),

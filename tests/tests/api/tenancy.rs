@@ -88,6 +88,11 @@ fn filled(server: &Server) -> BTreeMap<&'static str, String> {
     let token = admin.post("/tokens", &json!({ "name": MARK, "scopes": ["read"], "life_s": 3600 })).expect(201);
     let order = json!({ "what": { "command": "run_script", "script": MARK, "arguments": [] } });
     let command = admin.post(&format!("/devices/{device}/commands"), &order).expect(201);
+    let rule = json!({ "needed": 1, "role": "security-officer", "select": format!("name == {MARK}") });
+    let rule = admin.put("/approval-rules", &rule).expect(200);
+    let waiting = roll_out(admin, &release, &device, &json!({ "approval": true, "name": format!("{MARK}-waits") }));
+    let _ = admin.post(&format!("/rollouts/{waiting}/break-glass"), &json!({ "reason": MARK })).expect(200);
+    let review = admin.get("/reviews").expect(200);
     let artifacts = admin.get("/artifacts").expect(200);
     let upload = json!({ "name": MARK, "size": 7, "digest": format!("sha256:{}", "cd".repeat(32)) });
     let upload = admin.post("/uploads", &upload);
@@ -114,6 +119,8 @@ fn filled(server: &Server) -> BTreeMap<&'static str, String> {
         ("rollouts", rollout.to_string().trim_matches('"').to_owned()),
         ("sessions", MARK.to_owned()),
         ("metadata", "root".to_owned()),
+        ("approval-rules", text(rule.at("/id"))),
+        ("reviews", text(review.at("/items/0/id"))),
     ])
 }
 
@@ -178,6 +185,8 @@ fn body(method: &str, path: &str, things: &BTreeMap<&'static str, String>) -> Va
         ("POST", "/authorities") => json!({ "name": "x", "certificate": "x" }),
         ("POST", "/releases/{name}/{version}/yank") => json!({ "reason": "x" }),
         ("POST", "/projects") => json!({ "name": "x", "account": "x", "password": "correct horse battery" }),
+        ("PUT", "/approval-rules") => json!({ "needed": 1, "role": "security-officer" }),
+        ("POST", "/reviews/{id}/close") => json!({ "note": "x" }),
         ("POST" | "PUT" | "PATCH", _) => json!({}),
         _ => Value::Null,
     }
@@ -359,7 +368,8 @@ fn an_order_is_refused_before_anything_tells_whether_the_rollout_exists() {
     let rollout = roll_out(admin, &release, "sn-1", &json!({ "approval": true, "start": false }));
     let reader = admin.post("/tokens", &json!({ "name": "r", "scopes": ["read"], "life_s": 60 })).expect(201);
     let reader = admin.with_token(reader.at("/secret").as_str().unwrap());
-    let orders = ["start", "approve", "deny", "pause", "resume", "abort", "rollback", "next-wave", "retry"];
+    let orders =
+        ["start", "break-glass", "approve", "deny", "pause", "resume", "abort", "rollback", "next-wave", "retry"];
     for order in orders {
         let there = reader.post(&format!("/rollouts/{rollout}/{order}"), &json!({})).expect(403);
         for absent in ["r-987654321", "nothing-of-this-name"] {

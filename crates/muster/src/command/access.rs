@@ -24,7 +24,7 @@ pub enum TokenCommand {
     Create {
         name: String,
         /// read, devices:write, artifacts:write, releases:write, rollouts:write, rollouts:approve,
-        /// commands:write, sessions:write, secrets:write, admin.
+        /// rollouts:break-glass, commands:write, sessions:write, secrets:write, admin.
         #[arg(long, required = true, value_parser = scope)]
         scope: Vec<Scope>,
         /// How long it works.
@@ -105,7 +105,7 @@ poll_overrides, sessions, enrollment. Lists are JSON.")]
 pub fn scope(text: &str) -> Result<Scope, String> {
     serde_json::from_value(json!(text)).map_err(|_| {
         "a scope is read, devices:write, artifacts:write, releases:write, rollouts:write, rollouts:approve, \
-         commands:write, sessions:write, secrets:write or admin"
+         rollouts:break-glass, commands:write, sessions:write, secrets:write or admin"
             .to_owned()
     })
 }

@@ -1,6 +1,7 @@
 //! One file per kind of command.
 
 pub mod access;
+pub mod approval;
 pub mod artifact;
 pub mod attestation;
 pub mod audit;

@@ -231,6 +231,8 @@ mod tests {
 
     use super::*;
     use crate::clock;
+    use crate::config::MasterKey;
+    use crate::vault::Vault;
 
     struct Here {
         folder: tempfile::TempDir,
@@ -240,7 +242,9 @@ mod tests {
     fn here() -> Here {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Box::new(|_| ())).unwrap();
-        let identity = Identity::open(&store, folder.path(), clock::now()).unwrap();
+        let own = MasterKey::Own(folder.path().join("master.key"));
+        let vault = Vault::open(&own).unwrap();
+        let identity = Identity::open(&store, folder.path(), &vault, clock::now()).unwrap();
         Here { folder, identity }
     }
 

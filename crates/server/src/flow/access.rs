@@ -115,7 +115,7 @@ pub fn rights(
 }
 
 /// Of a role that has been deleted: none.
-fn permissions(view: &View<'_>, project: ProjectId, role: &str) -> Result<Vec<Permission>, StoreError> {
+pub(super) fn permissions(view: &View<'_>, project: ProjectId, role: &str) -> Result<Vec<Permission>, StoreError> {
     if let Some(builtin) = BuiltinRole::named(role) {
         return Ok(builtin.permissions().to_vec());
     }

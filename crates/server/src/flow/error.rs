@@ -29,6 +29,11 @@ pub enum FlowError {
     Store(#[from] StoreError),
     #[error("the rollout can't do that: {0}")]
     Rollout(#[from] rollout::Refused),
+    #[error("whoever broke the glass or made the rollout can't close its review; somebody else has to")]
+    OwnReview,
+    /// Names the role, or the roles any of which would do.
+    #[error("this rollout is approved by {0}, over the whole project, and you don't have that role")]
+    RoleNeeded(String),
     #[error("{0}")]
     Action(#[from] action::Refused),
     #[error("{0}")]

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod accounts;
 pub mod actions;
+pub mod approvals;
 pub mod artifacts;
 pub mod attestations;
 pub mod audit;
@@ -18,6 +19,7 @@ pub mod oidc;
 pub mod projects;
 pub mod releases;
 pub mod reports;
+pub mod reviews;
 pub mod rollouts;
 pub mod secrets;
 pub mod tokens;

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod actions;
+mod approvals;
 mod artifacts;
 mod attestations;
 mod audit;

@@ -130,6 +130,8 @@ impl From<FlowError> for Refusal {
             FlowError::DeviceRejected => Self::new(StatusCode::FORBIDDEN, "rejected", detail),
             FlowError::WrongPassword => Self::unauthenticated("wrong_password", &detail),
             FlowError::Rollout(rollout::Refused::OwnRollout) => Self::new(StatusCode::FORBIDDEN, "own_rollout", detail),
+            FlowError::OwnReview => Self::new(StatusCode::FORBIDDEN, "own_review", detail),
+            FlowError::RoleNeeded(_) => Self::new(StatusCode::FORBIDDEN, "role_needed", detail),
             FlowError::Rollout(_) => Self::new(StatusCode::CONFLICT, "illegal_transition", detail),
             FlowError::Action(action::Refused::Closed) => Self::new(StatusCode::CONFLICT, "closed", detail),
             FlowError::Action(_) => Self::new(StatusCode::CONFLICT, "illegal_transition", detail),

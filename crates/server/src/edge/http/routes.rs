@@ -16,8 +16,8 @@ use utoipa_axum::routes as documented;
 
 use super::problem::Refusal;
 use super::{
-    accounts, actions, artifacts, attestations, audit, channels, commands, configurations, departures, devices,
-    enrollment, events, identity, join_tokens, metadata, oidc_login, oidc_providers, projects, releases,
+    accounts, actions, approvals, artifacts, attestations, audit, channels, commands, configurations, departures,
+    devices, enrollment, events, identity, join_tokens, metadata, oidc_login, oidc_providers, projects, releases,
     remote_sessions, roles, rollouts, secrets, session, tokens, totp, uploads, workloads,
 };
 use crate::App;
@@ -146,6 +146,13 @@ fn rollouts() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(rollouts::list, rollouts::post))
         .routes(documented!(rollouts::get, rollouts::delete))
         .routes(documented!(rollouts::start))
+        .routes(documented!(rollouts::break_glass))
+        .routes(documented!(approvals::plan))
+        .routes(documented!(approvals::list_rules, approvals::put_rule))
+        .routes(documented!(approvals::delete_rule))
+        .routes(documented!(approvals::list_open))
+        .routes(documented!(approvals::list_all))
+        .routes(documented!(approvals::close))
         .routes(documented!(rollouts::approve))
         .routes(documented!(rollouts::deny))
         .routes(documented!(rollouts::pause))
