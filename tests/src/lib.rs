@@ -19,4 +19,5 @@ pub mod schemathesis;
 pub mod server;
 pub mod swupdate;
 pub mod swupdate_service;
+pub mod tpm;
 pub mod wait;

@@ -2,9 +2,12 @@
 //!
 //! Each test is a black box: it acts as an operator by the API and as a device by `/device/v1`.
 
+mod authority;
+mod enrollment;
 mod golden;
 pub(crate) mod identity;
 mod join;
+mod leaving;
 mod program;
 mod reports;
 mod routes;

@@ -2,6 +2,7 @@
 
 mod access;
 mod approvals;
+mod attestations;
 mod audit;
 mod conditions;
 mod devices;

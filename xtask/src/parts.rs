@@ -89,7 +89,16 @@ const STRONGSWAN: Part = Part {
     why: "devices enrol with its EST client",
 };
 
-const FOR_TESTS: [&Part; 26] = [
+const SYSTEMD: Part =
+    Part { program: "systemd-analyze", packages: &["systemd"], why: "the units are judged by it; it is not started" };
+
+const SWTPM: Part = Part { program: "swtpm", packages: &["swtpm"], why: "test devices have TPMs of it" };
+const SWTPM_SETUP: Part =
+    Part { program: "swtpm_setup", packages: &["swtpm-tools"], why: "it makes TPMs with a maker's certificate" };
+const TPM2_TOOLS: Part =
+    Part { program: "tpm2_createak", packages: &["tpm2-tools"], why: "the agent speaks to TPMs by its programs" };
+
+const FOR_TESTS: [&Part; 30] = [
     &SWUPDATE,
     &CPIO,
     &OPENSSL,
@@ -116,6 +125,10 @@ const FOR_TESTS: [&Part; 26] = [
     &SOFTHSM,
     &PKCS11_TOOL,
     &STRONGSWAN,
+    &SYSTEMD,
+    &SWTPM,
+    &SWTPM_SETUP,
+    &TPM2_TOOLS,
 ];
 
 const TIME: Part = Part { program: "time", packages: &["time"], why: "what programs use is measured with it" };

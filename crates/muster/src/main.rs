@@ -24,6 +24,7 @@ use command::audit::{self, AuditCommand};
 use command::configuration::{self, ConfigurationCommand};
 use command::delta::{self, DeltaCommand};
 use command::device::{self, ActionCommand, DeviceCommand, LabelCommand};
+use command::enrollment::{self, EnrollmentCommand};
 use command::identity::{self, AuthorityCommand, ClaimCommand, IdentityCommand};
 use command::join_token::{self, JoinTokenCommand};
 use command::keys::{self, KeysCommand};
@@ -149,6 +150,9 @@ enum Command {
     /// The server's root certificate and issuing authorities.
     #[command(subcommand)]
     Identity(IdentityCommand),
+    /// Who comes in by itself.
+    #[command(subcommand)]
+    Enrollment(EnrollmentCommand),
     /// Keys of devices that will come.
     #[command(subcommand)]
     Claim(ClaimCommand),
@@ -208,8 +212,9 @@ fn main() -> ExitCode {
         Command::Action(command) => here().and_then(|here| device::action(&here, command)),
         Command::Token(command) => here().and_then(|here| access::token(&here, command)),
         Command::Identity(command) => here().and_then(|here| identity::identity(&here, command)),
+        Command::Enrollment(command) => here().and_then(|here| enrollment::run(&here, command)),
         Command::Claim(command) => here().and_then(|here| identity::claim(&here, command)),
-        Command::Authority(command) => here().and_then(|here| identity::authority(&here, command)),
+        Command::Authority(command) => identity::authority(here, command),
         Command::Role(command) => here().and_then(|here| role::run(&here, command)),
         Command::Secret(command) => here().and_then(|here| secret::run(&here, command)),
         Command::MasterKey(command) => here().and_then(|here| secret::master_key(&here, &command)),

@@ -5,6 +5,7 @@ use muster_wire::account::Account;
 use muster_wire::action::{Action, Report};
 use muster_wire::approval::{ApprovalRule, Review};
 use muster_wire::artifact::Artifact;
+use muster_wire::attestation::{Attestation, ReleasePolicy, RingKey};
 use muster_wire::audit::AuditRecord;
 use muster_wire::channel::Channel;
 use muster_wire::command::{Command, CommandKind, Session, SessionKind};
@@ -284,6 +285,53 @@ impl Row for Authority {
 
     fn cells(&self) -> Vec<String> {
         vec![self.name.clone(), time(self.created_at), self.created_by.clone()]
+    }
+}
+
+impl Row for Attestation {
+    const HEADERS: &'static [&'static str] = &["KIND", "SIGNER", "BUILDER", "ARTIFACT", "DOCUMENT"];
+    const EMPTY: &'static str = "Nothing is said of it. Attach something: muster release attach NAME@VERSION FILE";
+
+    fn name(&self) -> String {
+        self.document.to_string()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let signer = match (&self.signer, self.signed) {
+            (Some(signer), _) => signer.clone(),
+            (None, true) => "unknown".to_owned(),
+            (None, false) => "-".to_owned(),
+        };
+        let builder = self.builder.clone().unwrap_or_else(|| "-".to_owned());
+        vec![word(&self.kind), signer, builder, self.artifact.to_string(), self.document.to_string()]
+    }
+}
+
+impl Row for RingKey {
+    const HEADERS: &'static [&'static str] = &["NAME", "CREATED", "BY"];
+    const EMPTY: &'static str = "No keys. Add one: muster keys ring add NAME FILE";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone(), self.created_at.to_string(), self.created_by.clone()]
+    }
+}
+
+impl Row for ReleasePolicy {
+    const HEADERS: &'static [&'static str] = &["SBOM", "SIGNED SBOM", "PROVENANCE", "BUILDERS"];
+    const EMPTY: &'static str = "No policy.";
+
+    fn name(&self) -> String {
+        "release-policy".to_owned()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let needed = |is_so: bool| if is_so { "needed" } else { "-" }.to_owned();
+        let builders = if self.builders.is_empty() { "any".to_owned() } else { self.builders.join(" ") };
+        vec![needed(self.sbom), needed(self.signed_sbom), needed(self.provenance), builders]
     }
 }
 

@@ -16,6 +16,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::sessions::Sessions;
 use crate::signing::{Signing, SigningError};
 use crate::table::Table;
+use crate::tasks::Tasks;
 use crate::vault::{Vault, VaultError};
 use crate::waiting::Waiting;
 use crate::{clock, descriptors};
@@ -46,6 +47,8 @@ pub struct App {
     pub routes: Arc<Notify>,
     /// Remote sessions that wait or are open.
     pub sessions: Sessions,
+    /// Secrets that were sealed for TPMs.
+    pub tasks: Tasks,
     /// Counts commits that emitted events: whoever watches reads the store again.
     pub events: watch::Receiver<u64>,
     /// True once the server is to stop.
@@ -140,6 +143,7 @@ impl App {
             renders,
             routes,
             sessions,
+            tasks: Tasks::default(),
             events,
             stopping,
             rotating: tokio::sync::Mutex::new(()),

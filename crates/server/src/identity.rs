@@ -158,7 +158,7 @@ fn read(store: &Store, vault: &Vault) -> Result<Known, IdentityError> {
     let key = std::str::from_utf8(&key).map_err(|_| IdentityError::BadKey(newest.name.clone()))?;
     let believed = all.iter().filter_map(|one| {
         let whose = match one.kind {
-            AuthorityKind::Root => return None,
+            AuthorityKind::Root | AuthorityKind::Tpm => return None,
             AuthorityKind::Issuing => Anchor::Own(one.id),
             AuthorityKind::Device => Anchor::Foreign { project: one.project?.0, authority: one.id },
         };

@@ -15,6 +15,7 @@ pub mod sessions;
 pub mod signing;
 pub mod start;
 pub mod table;
+pub mod tasks;
 pub mod vault;
 pub mod waiting;
 pub mod work;

@@ -19,7 +19,7 @@ mod wire;
 mod work;
 mod world;
 
-pub use board::live::{Agents, Ran};
+pub use board::live::{Agents, Ran, Trust};
 pub use faults::Faults;
 pub use fleet::{Fleet, FleetError, Report};
 pub use journal::{Install, Outcome};

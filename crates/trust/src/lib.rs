@@ -1,5 +1,7 @@
 //! What may be believed? Passwords, tokens, the audit chain and signed metadata.
 
+#[cfg(feature = "attestation")]
+pub mod attestation;
 pub mod audit;
 #[cfg(feature = "authority")]
 pub mod authority;
@@ -11,5 +13,7 @@ pub mod password;
 pub mod seal;
 #[cfg(feature = "people")]
 pub mod secret;
+#[cfg(feature = "authority")]
+pub mod tpm;
 #[cfg(feature = "tuf")]
 pub mod tuf;

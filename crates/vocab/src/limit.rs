@@ -152,9 +152,15 @@ pub const APPROVAL_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const REVIEW_CHARS_MAX: usize = 2000;
 /// Rules of one project's enrolment policy.
 pub const ENROLLMENT_RULES_MAX: usize = 32;
+/// Address ranges of one rule: a site has few.
+pub const ENROLLMENT_ADDRESSES_MAX: usize = 32;
 
 /// Configurations of one project: each is looked at for every device.
 pub const CONFIGURATIONS_PER_PROJECT_MAX: u32 = 200;
+/// Keys of one project whose signatures on documents count: each is tried on each document.
+pub const RING_KEYS_PER_PROJECT_MAX: usize = 100;
+/// One bill of materials or provenance: it is read as a whole.
+pub const ATTESTATION_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Secrets of one project: all names are at hand whenever a device's files are rendered.
 pub const SECRETS_PER_PROJECT_MAX: u32 = 1_000;
 /// One secret: a key with its chain, many times over.
@@ -257,6 +263,13 @@ pub const AUDIT_CHECKPOINT_RECORDS: u32 = 1000;
 pub const AUDIT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 /// Roots that one refresh goes forward; the next refresh goes on from there.
 pub const TUF_ROOTS_MAX: u32 = 256;
+/// Tasks for TPMs that wait for their answers, at some 500 bytes each: a plant's whole shift at once.
+pub const TPM_TASKS_MAX: usize = 10_000;
+/// A device's evidence of its TPM: certificates of a chip and its maker's issuers, two keys, a signature.
+pub const TPM_EVIDENCE_BYTES_MAX: usize = 32 * 1024;
+/// Paths that one decommission names, and the bytes of each: a device names what it may lose in its own file, too.
+pub const WIPE_PATHS_MAX: usize = 32;
+pub const WIPE_PATH_BYTES_MAX: usize = 1024;
 /// Signed metadata, one document: what other clients of the standard allow, so that their repositories can be read.
 pub const TUF_ROOT_BYTES_MAX: u64 = 512_000;
 pub const TUF_TIMESTAMP_BYTES_MAX: u64 = 16_384;

@@ -56,7 +56,7 @@ impl Device {
         join
     }
 
-    fn join(&self, server: &Server, words: &[&str]) -> Output {
+    pub(crate) fn join(&self, server: &Server, words: &[&str]) -> Output {
         self.joining(server, words).output().unwrap()
     }
 
@@ -94,7 +94,7 @@ pub(crate) fn join_token(admin: &Api) -> String {
     made.at("/secret").as_str().unwrap().to_owned()
 }
 
-fn seen(admin: &Api, name: &str) -> Value {
+pub(crate) fn seen(admin: &Api, name: &str) -> Value {
     admin.get(&format!("/devices/{name}")).expect(200).at("/last_seen")
 }
 

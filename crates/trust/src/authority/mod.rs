@@ -11,6 +11,7 @@ pub mod pem;
 pub mod pkcs7;
 pub mod proof;
 pub mod request;
+pub mod sealed;
 #[cfg(test)]
 mod tests;
 pub mod verify;

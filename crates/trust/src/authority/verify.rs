@@ -12,6 +12,19 @@ use x509_parser::prelude::FromDer;
 
 use super::DeviceName;
 
+/// Has this root signed this issuing authority, for this key? All of it PEM.
+pub fn is_issued(root: &str, issuing: &str, request: &str) -> Result<bool, BadChain> {
+    let one = |text: &str| super::pem::ders(text).into_iter().next().ok_or(BadChain::Unreadable);
+    let (root, issuing) = (one(root)?, one(issuing)?);
+    let read = |der| x509_parser::certificate::X509Certificate::from_der(der).map_err(|_| BadChain::Unreadable);
+    let ((_, root), (_, issuing)) = (read(&root)?, read(&issuing)?);
+    let asked = super::request::Request::parse(request.as_bytes()).map_err(|_| BadChain::Unreadable)?;
+    Ok(issuing.verify_signature(Some(root.public_key())).is_ok()
+        && issuing.issuer() == root.subject()
+        && issuing.is_ca()
+        && issuing.public_key().raw == asked.public_key)
+}
+
 /// Certificates that a caller may show: leaf, issuing authorities, root.
 const CHAIN_MAX: usize = 6;
 

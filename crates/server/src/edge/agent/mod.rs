@@ -8,12 +8,14 @@ mod artifacts;
 mod body;
 mod caller;
 mod certificate;
+mod departure;
 mod join;
 mod metadata;
 mod orders;
 mod reports;
 mod secrets;
 mod sessions;
+mod tpm;
 mod twin;
 
 use std::sync::Arc;
@@ -32,6 +34,9 @@ pub fn routes(app: &Arc<App>) -> Router {
     Router::new()
         .route("/device/v1/join", post(join::join))
         .route("/device/v1/certificate", post(certificate::renew))
+        .route("/device/v1/wipe", get(departure::order).post(departure::begin))
+        .route("/device/v1/wipe/done", post(departure::done))
+        .route("/device/v1/transfer", post(departure::follow))
         .route("/device/v1/root", get(certificate::root))
         .route("/device/v1/orders", get(orders::orders))
         .route("/device/v1/actions/{action}", get(actions::fetch))

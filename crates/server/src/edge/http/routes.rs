@@ -16,8 +16,9 @@ use utoipa_axum::routes as documented;
 
 use super::problem::Refusal;
 use super::{
-    accounts, actions, approvals, artifacts, audit, channels, commands, configurations, devices, events, identity,
-    join_tokens, metadata, projects, releases, remote_sessions, roles, rollouts, secrets, session, tokens, uploads,
+    accounts, actions, approvals, artifacts, attestations, audit, channels, commands, configurations, departures,
+    devices, enrollment, events, identity, join_tokens, metadata, projects, releases, remote_sessions, roles, rollouts,
+    secrets, session, tokens, uploads,
 };
 use crate::App;
 
@@ -86,7 +87,14 @@ fn devices_and_identity() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(identity::delete_authority))
         .routes(documented!(identity::get))
         .routes(documented!(identity::rotate))
+        .routes(documented!(identity::request_issuing))
+        .routes(documented!(identity::accept_issuing))
         .routes(documented!(identity::revoke))
+        .routes(documented!(identity::release))
+        .routes(documented!(enrollment::get, enrollment::put))
+        .routes(documented!(enrollment::test))
+        .routes(documented!(departures::decommission, departures::get))
+        .routes(documented!(departures::transfer))
         .routes(documented!(devices::accept))
         .routes(documented!(devices::reject))
         .routes(documented!(devices::token))
@@ -108,6 +116,11 @@ fn releases() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(releases::get, releases::delete))
         .routes(documented!(releases::publish))
         .routes(documented!(releases::yank))
+        .routes(documented!(attestations::list, attestations::post))
+        .routes(documented!(attestations::delete))
+        .routes(documented!(attestations::keys, attestations::add_key))
+        .routes(documented!(attestations::remove_key))
+        .routes(documented!(attestations::policy, attestations::put_policy))
         .routes(documented!(channels::list))
         .routes(documented!(channels::get, channels::put, channels::delete))
 }
