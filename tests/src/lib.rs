@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod browser;
 pub mod ddi;
 pub mod docker;
 pub mod events;
@@ -9,6 +10,7 @@ pub mod exchange;
 pub mod field;
 pub mod image;
 pub mod machine;
+pub mod oidc_provider;
 pub mod operator;
 pub mod part;
 pub mod podman;
@@ -19,4 +21,5 @@ pub mod schemathesis;
 pub mod server;
 pub mod swupdate;
 pub mod swupdate_service;
+pub mod tpm;
 pub mod wait;

@@ -101,6 +101,19 @@ impl Server {
         server
     }
 
+    /// The same with further arguments of `muster server`.
+    ///
+    /// # Panics
+    /// If the server does not come up.
+    #[must_use]
+    pub fn start_tls_with(arguments: &[&str]) -> Self {
+        let mut server = Self::prepared();
+        server.tls_address = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        server.arguments = arguments.iter().map(ToString::to_string).collect();
+        server.launch();
+        server
+    }
+
     /// `https://127.0.0.1:PORT`
     ///
     /// # Panics
@@ -179,6 +192,16 @@ impl Server {
         self.launch();
     }
 
+    /// Starts it once more, and says what it logged before it gave up.
+    ///
+    /// # Panics
+    /// If it comes up.
+    pub fn fails_to_start(&mut self) -> String {
+        assert!(self.try_launch().is_err(), "the server came up");
+        self.kill();
+        self.log()
+    }
+
     /// The last lines of what all its lives have logged.
     #[must_use]
     pub fn log(&self) -> String {
@@ -202,7 +225,9 @@ impl Server {
         }
     }
 
-    fn log_file(&self) -> PathBuf {
+    /// The file that all its lives log to.
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
         self.folder.path().join("server.log")
     }
 

@@ -2,9 +2,14 @@
 //!
 //! Each test is a black box: it acts as an operator by the API and as a device by `/device/v1`.
 
+mod authority;
+mod certificate;
+mod enrollment;
 mod golden;
-mod identity;
+pub(crate) mod identity;
 mod join;
+mod leaving;
+mod onboarding;
 mod program;
 mod reports;
 mod routes;

@@ -1,6 +1,8 @@
 //! The operator API, tried from outside by requests that people and programs send, also the wrong ones.
 
 mod access;
+mod approvals;
+mod attestations;
 mod audit;
 mod conditions;
 mod devices;
@@ -11,4 +13,5 @@ mod rollouts;
 mod selectors;
 mod tenancy;
 mod times;
+mod totp;
 mod uploads;

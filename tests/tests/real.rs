@@ -13,3 +13,5 @@ mod squashfs;
 mod storm;
 mod swupdate;
 mod systemd_boot;
+mod tpm;
+mod unit;

@@ -39,6 +39,10 @@ enum Routine {
     /// Make or apply one delta, to be measured.
     #[command(hide = true)]
     Delta(delta::Delta),
+    #[command(hide = true)]
+    BareTls(bench::tls::bare::BareTls),
+    #[command(hide = true)]
+    TlsStorm(bench::tls::storm::TlsStorm),
     /// Write docs/limits.md from the limits in the code.
     Limits,
 }
@@ -77,6 +81,8 @@ fn run(routine: Routine) -> anyhow::Result<()> {
         Routine::Tidy(tidy) => tidy.run(),
         Routine::Arm64 => arm64::check(),
         Routine::Delta(delta) => delta.run(),
+        Routine::BareTls(bare) => bare.run(),
+        Routine::TlsStorm(storm) => storm.run(),
         Routine::Limits => tidy::write_limits(),
         Routine::Bench(bench) => bench.run(),
     }

@@ -1,6 +1,6 @@
 //! Which programs of others do tests and measurements run, and how do they get here?
 //!
-//! Each part is looked for first and installed only when missing, from Debian's packages or from PyPI into
+//! Each part is looked for first and installed only when missing, from Debian's packages, or from PyPI or npm into
 //! `target/parts`. What is installed, and for which purpose, is said on standard error.
 
 use std::path::{Path, PathBuf};
@@ -23,6 +23,9 @@ const SCHEMATHESIS_RELEASE: &str = "4.32.5";
 
 /// The release of the reference implementation of TUF whose documents are known.
 const PYTHON_TUF: [&str; 2] = ["tuf==6.0.0", "securesystemslib[crypto]==1.3.1"];
+
+/// The release of the OpenID provider whose pages and answers are known.
+const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
 
 /// A program that Debian packages.
 #[derive(Debug)]
@@ -89,7 +92,18 @@ const STRONGSWAN: Part = Part {
     why: "devices enrol with its EST client",
 };
 
-const FOR_TESTS: [&Part; 26] = [
+const SYSTEMD: Part =
+    Part { program: "systemd-analyze", packages: &["systemd"], why: "the units are judged by it; it is not started" };
+
+const SWTPM: Part = Part { program: "swtpm", packages: &["swtpm"], why: "test devices have TPMs of it" };
+const SWTPM_SETUP: Part =
+    Part { program: "swtpm_setup", packages: &["swtpm-tools"], why: "it makes TPMs with a maker's certificate" };
+const TPM2_TOOLS: Part =
+    Part { program: "tpm2_createak", packages: &["tpm2-tools"], why: "the agent speaks to TPMs by its programs" };
+
+const NODE: Part = Part { program: "node", packages: &["nodejs"], why: "people log in by a provider that it runs" };
+
+const FOR_TESTS: [&Part; 32] = [
     &SWUPDATE,
     &CPIO,
     &OPENSSL,
@@ -116,6 +130,12 @@ const FOR_TESTS: [&Part; 26] = [
     &SOFTHSM,
     &PKCS11_TOOL,
     &STRONGSWAN,
+    &SYSTEMD,
+    &SWTPM,
+    &SWTPM_SETUP,
+    &TPM2_TOOLS,
+    &NODE,
+    &NPM,
 ];
 
 const TIME: Part = Part { program: "time", packages: &["time"], why: "what programs use is measured with it" };
@@ -132,7 +152,8 @@ pub fn for_tests() -> anyhow::Result<()> {
     }
     unpacked::for_machines()?;
     schemathesis()?;
-    python_tuf()
+    python_tuf()?;
+    oidc_provider()
 }
 
 /// The `nginx` that check-ins are compared with.
@@ -195,6 +216,20 @@ fn python_tuf() -> anyhow::Result<()> {
     make_environment(&interpreter, &folder)?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     process::run(process::command(&python).args(pip).args(PYTHON_TUF)).map(|_| ())
+}
+
+/// The OpenID provider, in a folder of its own: `target/parts/oidc-provider`.
+fn oidc_provider() -> anyhow::Result<()> {
+    let folder = process::root().join("target/parts/oidc-provider");
+    let manifest = std::fs::read_to_string(folder.join("node_modules/oidc-provider/package.json")).unwrap_or_default();
+    let release = OIDC_PROVIDER.split_once('@').map_or("", |(_, release)| release);
+    if manifest.contains(&format!("\"version\": \"{release}\"")) {
+        return Ok(());
+    }
+    eprintln!("installing {OIDC_PROVIDER}: people log in by it");
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let quiet = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
+    process::run(process::command(npm()?).args(quiet).arg(&folder).arg(OIDC_PROVIDER)).map(|_| ())
 }
 
 fn is_release(program: &Path, release: &str) -> bool {

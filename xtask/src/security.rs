@@ -33,8 +33,14 @@ pub struct Security {
 }
 
 /// Figures that have to be zero.
-const LET_THROUGH: [&str; 5] =
-    ["audit_tamperings_missed", "tenant_leaks", "role_mismatches", "threats_let_through", "bit_flips_accepted"];
+const LET_THROUGH: [&str; 6] = [
+    "audit_tamperings_missed",
+    "tenant_leaks",
+    "role_mismatches",
+    "threats_let_through",
+    "bit_flips_accepted",
+    "secrets_found",
+];
 
 impl Security {
     pub fn run(self) -> anyhow::Result<()> {
@@ -43,11 +49,16 @@ impl Security {
         figures.extend(audit::tamperings(self.tamperings, self.seed)?);
         if !self.audit {
             eprintln!("attacks on signed metadata by their names, and every bit of it flipped");
-            figures.extend(signed());
+            let mut threats = signed();
+            eprintln!("rollouts started without the approvals they need");
+            add(&mut threats, &approvals()?);
+            figures.extend(threats);
             eprintln!("roles against a model that counts them out");
             figures.extend(roles::figures()?);
             eprintln!("every address from another project, as a viewer, and as nobody");
             figures.extend(tenancy()?);
+            eprintln!("canaries in everything that is written, logged and answered");
+            figures.extend(canaries()?);
         }
         figure::print(&figures, self.json)?;
         let through =
@@ -73,17 +84,50 @@ fn signed() -> Vec<Figure> {
     ]
 }
 
+/// By the tests that try them: they say how many, and fail if a rollout starts.
+fn approvals() -> anyhow::Result<Vec<Figure>> {
+    let text = tests("api::approvals", "a rollout starts without the approvals it needs")?;
+    let figure = |name: &str| {
+        let value = told(&text, name).with_context(|| format!("the tests of approvals don't say {name}"))?;
+        Ok(Figure::new(name, value, ""))
+    };
+    ["threats_tried", "threats_let_through"].into_iter().map(figure).collect()
+}
+
+/// Figures of the same name are one.
+fn add(figures: &mut [Figure], more: &[Figure]) {
+    for figure in figures {
+        figure.value += more.iter().filter(|other| other.figure == figure.figure).map(|other| other.value).sum::<f64>();
+    }
+}
+
 /// By the tests that walk the OpenAPI document: they say how many addresses they asked, and fail at the first leak.
 fn tenancy() -> anyhow::Result<Vec<Figure>> {
-    let mut cargo = process::cargo(&["test", "--quiet", "--package", "muster-tests", "--"]);
-    cargo.args(["api::tenancy", "--nocapture", "--test-threads", "1"]).stderr(Stdio::inherit());
-    let said = cargo.output().context("running the tests of tenancy")?;
-    let text = String::from_utf8_lossy(&said.stdout).into_owned();
-    if !said.status.success() {
-        bail!("a project or a role leaks:\n{text}");
-    }
+    let text = tests("api::tenancy", "a project or a role leaks")?;
     let asked = told(&text, "tenant_routes").context("the tests of tenancy don't say how many addresses they asked")?;
     Ok(vec![Figure::new("tenant_routes", asked, ""), Figure::new("tenant_leaks", 0.0, "")])
+}
+
+/// By the test that plants them: it says how many, and fails if one is found.
+fn canaries() -> anyhow::Result<Vec<Figure>> {
+    let text = tests("secrets::canaries", "a secret is found where it should not be")?;
+    let figure = |name: &str| {
+        let value = told(&text, name).with_context(|| format!("the test of canaries doesn't say {name}"))?;
+        Ok(Figure::new(name, value, ""))
+    };
+    ["secrets_planted", "secrets_found"].into_iter().map(figure).collect()
+}
+
+/// What tests from outside print.
+fn tests(which: &str, failed: &str) -> anyhow::Result<String> {
+    let mut cargo = process::cargo(&["test", "--quiet", "--package", "muster-tests", "--"]);
+    cargo.args([which, "--nocapture", "--test-threads", "1"]).stderr(Stdio::inherit());
+    let said = cargo.output().with_context(|| format!("running the tests {which}"))?;
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    if !said.status.success() {
+        bail!("{failed}:\n{text}");
+    }
+    Ok(text)
 }
 
 /// The sum of what lines such as `figure tenant_routes 92` say.
@@ -101,6 +145,13 @@ fn told(text: &str, name: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_of_the_same_name_are_added() {
+        let mut figures = vec![Figure::new("tried", 3.0, ""), Figure::new("other", 1.0, "")];
+        add(&mut figures, &[Figure::new("tried", 2.0, "")]);
+        assert_eq!(figures.iter().map(|figure| figure.value).collect::<Vec<_>>(), [5.0, 1.0]);
+    }
 
     #[test]
     fn what_tests_tell_is_found_and_added_up() {

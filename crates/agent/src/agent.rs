@@ -89,6 +89,10 @@ pub enum Wait {
     For(Duration),
     /// The machine goes down; do not tick again.
     Restart,
+    /// The device was decommissioned; do not tick again, but see to [`crate::wipe`].
+    Leave,
+    /// The device belongs to another project; do not tick again before it has its new credentials.
+    Move,
 }
 
 /// Reasons from outside: what the device's own rules and checks say.
@@ -191,6 +195,9 @@ impl Agent {
     /// # Errors
     /// Only if the state can't be written; tick again later.
     pub fn tick(&mut self, world: &dyn World) -> Result<Wait, KeepError> {
+        if let Some(told) = self.link.told.take() {
+            return Ok(told);
+        }
         let uptime = world.host().uptime();
         if !self.is_settled() && uptime >= self.rest_until {
             return self.settle(world);
@@ -287,6 +294,14 @@ impl Agent {
         self.state.attributes.clone_from(found);
         self.state.queue.push(self.link.now(world), Said::Attributes(Attributes { all, set, removed }));
         self.save(world)
+    }
+
+    /// The device begins anew in another project: what it was told to be configured by says nothing there.
+    pub fn move_over(&mut self, world: &dyn World) -> Result<(), KeepError> {
+        let before = self.state.clone();
+        let configured = &mut self.state.configuration;
+        (configured.version, configured.refused, configured.interrupted) = (0, None, None);
+        self.save(world).inspect_err(|_| self.state = before)
     }
 
     /// Actions whose end still waits to be told.

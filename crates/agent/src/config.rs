@@ -17,10 +17,11 @@ use crate::attributes::AttributeSettings;
 use crate::install::Installer;
 use crate::io::net::is_address;
 use crate::judge::{Check, Policy, Rules};
+use crate::wipe::WipeSettings;
 use crate::{Settings, disk, io::disk::RealDisk};
 
 use component::Component;
-use orders::{Commands, ConfigurationRules};
+use orders::{Commands, ConfigurationRules, Wipe};
 
 pub const PATH: &str = "/etc/muster/agent.toml";
 /// A file that is larger isn't one that people wrote.
@@ -60,6 +61,8 @@ pub struct Config {
     pub commands: Commands,
     #[serde(default)]
     pub configuration: ConfigurationRules,
+    #[serde(default)]
+    pub wipe: Wipe,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<Watchdog>,
     /// Words of the command that restarts the machine; empty: systemctl reboot, or reboot.
@@ -207,6 +210,7 @@ impl Config {
         }
         self.commands.check()?;
         self.configuration.check()?;
+        self.wipe.check()?;
         self.components.iter().try_for_each(|(name, component)| component.check(name))
     }
 
@@ -229,6 +233,17 @@ impl Config {
             commands: self.commands.settings(),
             configuration: self.configuration.settings(&self.folder),
             ..Settings::default()
+        }
+    }
+
+    /// What may be destroyed when the device is decommissioned. `path`: of this file.
+    #[must_use]
+    pub fn wipe_settings(&self, path: &Path) -> WipeSettings {
+        WipeSettings {
+            folder: self.folder.clone(),
+            allowed: self.wipe.paths.clone(),
+            file: Some(path.to_owned()),
+            token_file: self.token_file.clone(),
         }
     }
 

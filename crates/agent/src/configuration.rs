@@ -21,6 +21,7 @@ use self::check::Planned;
 use self::intent::{Intent, Stage};
 use crate::disk;
 use crate::redact::redact;
+use crate::secrets::Secrets;
 use crate::state::Configured;
 use crate::world::{Run, World};
 
@@ -67,7 +68,7 @@ impl Default for ConfigurationSettings {
 #[error("a configuration could not be brought to an end")]
 pub struct Unfinished(#[from] io::Error);
 
-/// Brings the device's files to what is wanted, or leaves them as they were and says why. [`forget`] once the outcome
+/// Brings the device's files to what is wanted, with the secrets filled in, or leaves them as they were and says why. [`forget`] once the outcome
 /// is durable.
 ///
 /// # Errors
@@ -75,7 +76,7 @@ pub struct Unfinished(#[from] io::Error);
 pub fn apply(
     world: &dyn World,
     settings: &ConfigurationSettings,
-    wanted: &Configuration,
+    (wanted, secrets): (&Configuration, &Secrets),
     configured: &mut Configured,
 ) -> Result<ConfigurationSaid, Unfinished> {
     let files = match check::plan(world.disk(), settings, wanted) {
@@ -85,13 +86,14 @@ pub fn apply(
     let mut intent = Intent::new(wanted.version, &files);
     if let Err(why) = prepare(world, settings, &files, &intent) {
         intent.clean(world.disk())?;
-        return Ok(refused(configured, wanted.version, why));
+        return Ok(refused(configured, wanted.version, secrets.hide(why)));
     }
     if let Err(why) = switch(world, settings, &mut intent) {
+        let why = secrets.hide(why);
         intent.stage = Stage::Reverting { why: why.clone() };
         intent.save(world.disk(), settings)?;
         let why = take_back(world, settings, &intent, why)?;
-        return Ok(refused(configured, wanted.version, why));
+        return Ok(refused(configured, wanted.version, secrets.hide(why)));
     }
     intent.stage = Stage::Applied;
     intent.save(world.disk(), settings)?;

@@ -77,6 +77,18 @@ impl Prepared {
     }
 }
 
+/// The file with another value for a top-level key; all else is kept as it is.
+#[must_use]
+pub fn with_value(text: &str, key: &str, value: &str) -> String {
+    let mut is_top = true;
+    let line = |line: &str| {
+        is_top &= !line.trim_start().starts_with('[');
+        let is_it = is_top && line.split_once('=').is_some_and(|(found, _)| found.trim() == key);
+        if is_it { format!("{key} = {}\n", toml::Value::from(value)) } else { line.to_owned() }
+    };
+    text.split_inclusive('\n').map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +120,12 @@ mod tests {
         assert!(file.ends_with(text), "{file}");
         assert_eq!(file.matches("server").count(), 1);
         assert_eq!(Config::parse(&file).unwrap().components.len(), 1);
+    }
+
+    #[test]
+    fn a_value_is_replaced_where_it_stands_and_nowhere_else() {
+        let text = "project = \"a\" # ours\n[component.x]\nproject = \"a\"\n";
+        assert_eq!(with_value(text, "project", "b"), "project = \"b\"\n[component.x]\nproject = \"a\"\n");
     }
 
     #[test]

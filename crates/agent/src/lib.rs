@@ -20,11 +20,14 @@ pub mod machine;
 pub mod metadata;
 pub mod queue;
 pub mod redact;
+pub mod secrets;
 pub mod state;
 pub mod version;
+pub mod wipe;
 pub mod world;
 
 pub use agent::consent::Consent;
+pub use agent::vouch::TrustSettings;
 pub use agent::{Agent, Judge, Settings, Wait};
 #[cfg(test)]
 mod workbench;

@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use muster_agent::config::{self, Config};
+use muster_agent::io::departure::{self, Leaver};
 use muster_agent::io::identity::{self, Identity, NewKey};
 use muster_agent::io::net::{Reach, RealNet};
+use muster_agent::io::tpm::Prover;
 use muster_agent::io::{disk::RealDisk, host::RealHost, repository, watchdog::Watchdog};
 use muster_agent::join::{self, Prepared};
 use muster_agent::keep::{Found, Keeper};
+use muster_agent::wipe::{self, Leaving, WipeSettings};
 use muster_agent::world::{Call, Host, Net};
 use muster_agent::{Agent, Disk, Wait, World};
 use muster_trust::tuf::document::Spelling;
@@ -23,8 +26,9 @@ const HELP: &str = "\
 muster-agent: brings this device from one release to the next, and back by itself when it goes wrong
 
   muster-agent join [URL] [--token T] [--project P] [--device NAME]
-                    [--ca FILE | --pin sha256:DIGEST] [--key FILE --certificate FILE]
+                    [--ca FILE | --pin sha256:DIGEST] [--key FILE --certificate FILE] [--tpm]
                              introduces this device to a server and writes its file. Over https it gets a certificate.
+                             With --tpm [--tcti T] its key is made in the TPM, stays there, and the TPM's maker vouches for it.
                              Without a token it waits until an operator accepts it, or shows the key and certificate
                              that it was given at the factory
   muster-agent run           does what the server orders, for ever
@@ -77,6 +81,8 @@ struct Arguments {
     certificate: Option<PathBuf>,
     config: Option<PathBuf>,
     json: bool,
+    tpm: bool,
+    tcti: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -109,6 +115,8 @@ fn arguments(mut parser: lexopt::Parser) -> anyhow::Result<Arguments> {
             Long("certificate") => found.certificate = Some(parser.value()?.into()),
             Long("config") => found.config = Some(parser.value()?.into()),
             Long("json") => found.json = true,
+            Long("tpm") => found.tpm = true,
+            Long("tcti") => found.tcti = Some(parser.value()?.string()?),
             Value(word) if found.command.is_empty() => found.command = word.string()?,
             Value(word) if found.command == "join" && found.url.is_none() => found.url = Some(word.string()?),
             other => return Err(other.unexpected()).context("see muster-agent --help"),
@@ -188,6 +196,7 @@ fn join(arguments: &Arguments, path: &Path) -> anyhow::Result<()> {
     let (project, device, token) = (&joined.project, &joined.device, &joined.token);
     let file = prepared.complete(&text, join::Identity { server: &url, project, device, token, ca });
     config::write_secret(path, &file)?;
+    wipe::forget(&RealDisk, &folder)?;
     // Last: until it is there the device can join again.
     if let Some(file) = prepared.token_file.as_ref().filter(|_| !joined.token.is_empty()) {
         config::write_secret(file, &format!("{}\n", joined.token))?;
@@ -221,15 +230,32 @@ fn introduce(
         (Some(_), None) | (None, Some(_)) => bail!("--key and --certificate go together: name both files"),
     };
     let net = RealNet::new(Reach { server: url, token: "", ca, identity: shown })?;
-    let key = if is_https { Some(NewKey::waiting(folder)?) } else { None };
+    if arguments.tpm && !is_https {
+        bail!("a TPM proves a key for a certificate: join over https");
+    }
+    let prover = arguments.tpm.then(|| Prover::start(folder, arguments.tcti.as_deref())).transpose()?;
+    let key = match &prover {
+        Some(prover) => Some(NewKey::in_tpm(prover.key())),
+        None if is_https => Some(NewKey::waiting(folder)?),
+        None => None,
+    };
     let request = key.as_ref().map(NewKey::request).transpose()?;
-    let body = serde_json::to_vec(&Join { token, project, device, attributes: Default::default(), request })?;
-    let call = Call { method: "POST", path: "/device/v1/join", body: Some(&body), timeout: Duration::from_secs(30) };
+    let tpm = prover.as_ref().map(Prover::evidence);
+    let mut join = Join { token, project, device, attributes: Default::default(), request, tpm };
     let mut is_told = false;
     loop {
+        let body = serde_json::to_vec(&join)?;
+        let call =
+            Call { method: "POST", path: "/device/v1/join", body: Some(&body), timeout: Duration::from_secs(30) };
         let reply = net.call(&call).with_context(|| format!("asking {url}"))?;
-        match reply.status {
-            202 => {
+        match (reply.status, &prover) {
+            (200, Some(prover)) => {
+                let task = serde_json::from_slice(&reply.body).context("reading the server's task")?;
+                join.tpm = Some(prover.answer(task)?);
+            }
+            (202, _) => {
+                // Each task is good for one answer.
+                join.tpm = prover.as_ref().map(Prover::evidence);
                 let waiting: Waiting = serde_json::from_slice(&reply.body).context("reading the server's answer")?;
                 if !is_told {
                     let fingerprint = &waiting.fingerprint;
@@ -238,7 +264,7 @@ fn introduce(
                 }
                 std::thread::sleep(Duration::from_secs(u64::from(waiting.retry_s)));
             }
-            200..300 => {
+            (200..300, _) => {
                 let joined: Joined = serde_json::from_slice(&reply.body).context("reading the server's answer")?;
                 if let (Some(key), Some(certificate)) = (key, joined.certificate.clone()) {
                     key.with(certificate).write(folder)?;
@@ -246,7 +272,7 @@ fn introduce(
                 }
                 return Ok(joined);
             }
-            status => bail!("the server said no ({status}): {}", detail(&reply.body)),
+            (status, _) => bail!("the server said no ({status}): {}", detail(&reply.body)),
         }
     }
 }
@@ -310,7 +336,56 @@ fn renew(world: &RealWorld, folder: &Path, next_try: &mut Instant) {
     }
 }
 
+/// For ever, or until the device is decommissioned.
 fn run(path: &Path) -> anyhow::Result<()> {
+    if let Some(leaver) = Leaver::find(path, &muster_agent::Settings::default().folder)? {
+        let world = RealWorld { disk: RealDisk, net: leaver.net()?, host: RealHost::default() };
+        return leave(&world, &leaver.settings, leaver.leaving);
+    }
+    let (world, config) = serve(path)?;
+    let settings = config.wipe_settings(path);
+    departure::keep_root(&world.net, &config.folder)?;
+    let mut pause = Duration::from_secs(1);
+    let leaving = loop {
+        match wipe::begin(&world, &settings) {
+            Ok(leaving) => break leaving,
+            Err(failed) => world.host.log(&format!("the order to leave: {:#}", anyhow::Error::new(failed))),
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_secs(300));
+    };
+    leave(&world, &settings, leaving)
+}
+
+/// Destroys what was ordered, tells so, and has nothing more to do.
+fn leave(world: &RealWorld, settings: &WipeSettings, mut leaving: Leaving) -> anyhow::Result<()> {
+    world.host.log("decommissioned: destroys its data, its key and its state");
+    let mut pause = Duration::from_secs(1);
+    while leaving.step != wipe::Step::Gone {
+        match wipe::go_on(world, settings, &leaving) {
+            Ok(next) => leaving = next,
+            Err(failed) => {
+                world.host.log(&format!("tried again: {:#}", anyhow::Error::new(failed)));
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_secs(300));
+            }
+        }
+    }
+    world.host.log("decommissioned: this device has left; `muster-agent join` brings it back");
+    Ok(())
+}
+
+/// Does what the server orders until it orders the device to leave.
+fn serve(path: &Path) -> anyhow::Result<(RealWorld, Config)> {
+    loop {
+        if let Some(left) = serve_project(path)? {
+            return Ok(left);
+        }
+    }
+}
+
+/// None: the device belongs to another project now, and its file says so.
+fn serve_project(path: &Path) -> anyhow::Result<Option<(RealWorld, Config)>> {
     let config = Config::read(path)?;
     let net = reach(&config)?;
     let world = RealWorld { disk: RealDisk, net, host: RealHost { restart: config.restart.clone() } };
@@ -331,6 +406,14 @@ fn run(path: &Path) -> anyhow::Result<()> {
             Ok(Wait::For(time)) => time,
             // The machine goes down and takes this program with it.
             Ok(Wait::Restart) => Duration::from_secs(3600),
+            Ok(Wait::Leave) => return Ok(Some((world, config))),
+            Ok(Wait::Move) => match move_over(&world, &mut agent, &config, path) {
+                Ok(()) => return Ok(None),
+                Err(failed) => {
+                    world.host.log(&format!("the way to the new project: {failed:#}"));
+                    Duration::from_secs(10)
+                }
+            },
             Err(failed) => {
                 world.host.log(&format!("{:#}", anyhow::Error::new(failed)));
                 Duration::from_secs(10)
@@ -339,6 +422,13 @@ fn run(path: &Path) -> anyhow::Result<()> {
         watchdog.status(agent.state().update.as_ref().map_or("idle", |update| update.phase.name()));
         sleep(wait, &watchdog);
     }
+}
+
+fn move_over(world: &RealWorld, agent: &mut Agent, config: &Config, path: &Path) -> anyhow::Result<()> {
+    agent.move_over(world)?;
+    let joined = departure::follow(&world.net, config, path)?;
+    world.host.log(&format!("belongs to project {} now", joined.project));
+    Ok(())
 }
 
 /// Longer waits are no silence.
@@ -353,6 +443,14 @@ fn sleep(mut time: Duration, watchdog: &Watchdog) {
 }
 
 fn status(path: &Path, json: bool) -> anyhow::Result<()> {
+    if let Some(leaver) = Leaver::find(path, &muster_agent::Settings::default().folder)? {
+        let text = match leaver.leaving.step {
+            wipe::Step::Gone => "decommissioned; `muster-agent join` brings it back",
+            wipe::Step::Wiping | wipe::Step::Telling => "decommissioned; not through with it: start `muster-agent run`",
+        };
+        say(&format!("this device was {text}"));
+        return Ok(());
+    }
     let config = Config::read(path)?;
     let (_, found) = Keeper::open(&RealDisk, &config.folder)?;
     let (Found::Newest(state) | Found::Older(state)) = found else {

@@ -15,13 +15,16 @@ pub struct Queue {
     /// Names this queue to the server; a new one is drawn if the state was lost.
     pub name: String,
     last: u64,
+    /// The server has said that it has them up to here. None: not yet, or an older agent has written this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    through: Option<u64>,
     waiting: Vec<Report>,
 }
 
 impl Queue {
     #[must_use]
     pub fn new(name: String) -> Self {
-        Self { name, last: 0, waiting: Vec::new() }
+        Self { name, last: 0, through: None, waiting: Vec::new() }
     }
 
     /// Adds a report. When full, the oldest that nobody needs goes first: progress, then what a later one replaces.
@@ -61,16 +64,24 @@ impl Queue {
         self.waiting.retain(|report| report.sequence > through);
         // A server that restored an older backup can't make the device repeat a number.
         self.last = self.last.max(through);
+        self.through = self.through.max(Some(through));
     }
 
     /// Its numbers begin anew for what still waits.
     pub fn rename(&mut self, name: String) {
         self.name = name;
         self.last = 0;
+        self.through = None;
         for report in &mut self.waiting {
             self.last += 1;
             report.sequence = self.last;
         }
+    }
+
+    /// The last report that the server is known to have.
+    #[must_use]
+    pub fn through(&self) -> Option<u64> {
+        self.through
     }
 
     #[must_use]
@@ -121,7 +132,7 @@ mod tests {
         for _ in 0..8 {
             queue.push(Timestamp(0), output(64 * 1024));
         }
-        let batch = Reports { queue: "q".into(), reports: queue.batch().to_vec() };
+        let batch = Reports { queue: "q".into(), reports: queue.batch().to_vec(), counters: None };
         assert_eq!(batch.reports.len(), 2);
         assert!(serde_json::to_vec(&batch).unwrap().len() <= limit::REPORTS_BYTES_MAX);
         queue.taken(2);

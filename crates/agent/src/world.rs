@@ -28,6 +28,11 @@ pub trait Net: Send + Sync {
         range: (u64, u64),
         taken: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<u64, NetError>;
+    /// Signs with the key of the device's identity. None: it has no key.
+    fn prove(&self, message: &[u8]) -> Option<Proof> {
+        let _ = message;
+        None
+    }
     /// Connects an operator with this device, until one of them hangs up or the time is over; goes on by itself.
     fn open_session(&self, session: &str, kind: &SessionKind, time_max: Duration) -> Result<(), NetError> {
         let _ = (session, kind, time_max);
@@ -50,6 +55,16 @@ pub struct Call<'a> {
 pub struct Reply {
     pub status: u16,
     pub body: Vec<u8>,
+}
+
+/// A signature by the device's own key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// SubjectPublicKeyInfo, DER.
+    pub public_key: Vec<u8>,
+    /// Its number in TLS (RFC 8446, 4.2.3).
+    pub scheme: u16,
+    pub signature: Vec<u8>,
 }
 
 #[derive(Debug, thiserror::Error)]

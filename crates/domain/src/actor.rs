@@ -15,21 +15,25 @@ pub enum Permission {
     ReleasesWrite,
     RolloutsWrite,
     RolloutsApprove,
+    RolloutsBreakGlass,
     CommandsWrite,
     SessionsWrite,
+    SecretsWrite,
     Admin,
 }
 
 impl Permission {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Read,
         Self::DevicesWrite,
         Self::ArtifactsWrite,
         Self::ReleasesWrite,
         Self::RolloutsWrite,
         Self::RolloutsApprove,
+        Self::RolloutsBreakGlass,
         Self::CommandsWrite,
         Self::SessionsWrite,
+        Self::SecretsWrite,
         Self::Admin,
     ];
 }

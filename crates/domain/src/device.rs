@@ -14,6 +14,30 @@ pub enum DeviceState {
     Rejected,
     /// Kept out by Muster, because something is wrong with its identity; a person decides.
     Quarantined,
+    /// Decommissioned; its credentials open nothing but the order to destroy its data.
+    Retiring,
+    /// Decommissioned for good; its history stays.
+    Retired,
+    /// It belongs to another project now; what happened here stays here.
+    Transferred,
+}
+
+impl DeviceState {
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Accepted,
+        Self::Rejected,
+        Self::Quarantined,
+        Self::Retiring,
+        Self::Retired,
+        Self::Transferred,
+    ];
+
+    /// It has left, and nothing but being deleted changes that.
+    #[must_use]
+    pub fn has_left(self) -> bool {
+        matches!(self, Self::Retiring | Self::Retired | Self::Transferred)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

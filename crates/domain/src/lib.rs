@@ -3,9 +3,12 @@
 pub mod access;
 pub mod action;
 pub mod actor;
+pub mod approval;
+pub mod attestation;
 pub mod command;
 pub mod component;
 pub mod configuration;
+pub mod departure;
 pub mod device;
 pub mod enrollment;
 pub mod identity;
@@ -17,6 +20,7 @@ pub mod standing;
 pub mod turn;
 pub mod why;
 pub mod window;
+pub mod workload;
 
 pub use action::{Action, ActionState};
 pub use actor::{Actor, Permission};

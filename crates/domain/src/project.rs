@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_vocab::limit;
 use serde::{Deserialize, Serialize};
 
-use crate::enrollment::{self, Rule, TooManyRules};
+use crate::enrollment::{self, BadPolicy, Rule};
 
 /// What happens when an unknown device authenticates for its project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ pub enum BadSettings {
     #[error("at most {max} polling overrides", max = limit::POLL_OVERRIDES_MAX)]
     TooManyOverrides,
     #[error("{0}")]
-    TooManyRules(#[from] TooManyRules),
+    Policy(#[from] BadPolicy),
 }
 
 impl Settings {

@@ -42,6 +42,15 @@ pub fn explain(device: &Device, cases: &[Case], now: Timestamp) -> Vec<Reason> {
             "quarantined",
             format!("{} is in quarantine, because something is wrong with its identity: look at it, then accept or delete it.", device.name),
         )),
+        DeviceState::Retiring => reasons.push(plain(
+            "retiring",
+            format!("{} was decommissioned; it has yet to say that it has destroyed its data.", device.name),
+        )),
+        DeviceState::Retired => {
+            reasons.push(plain("retired", format!("{} was decommissioned and gets nothing any more.", device.name)));
+        }
+        DeviceState::Transferred => reasons
+            .push(plain("transferred", format!("{} belongs to another project now and gets nothing here.", device.name))),
         DeviceState::Accepted => {}
     }
     let mut order: Vec<usize> = (0..cases.len()).collect();

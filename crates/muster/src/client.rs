@@ -268,9 +268,11 @@ fn checked(answer: Result<Response<Body>, ureq::Error>) -> Outcome<Response<Body
     let status = response.status().as_u16();
     let text = response.body_mut().read_to_string().unwrap_or_default();
     let problem = serde_json::from_str::<Problem>(&text).ok();
+    let wants_code = problem.as_ref().is_some_and(|problem| problem.code == "code_required");
     let detail = problem.map_or_else(|| format!("the server answered {status}"), said);
     Err(match status {
         400 | 422 => Failed::Usage(detail),
+        401 if wants_code => Failed::CodeRequired(detail),
         401 | 403 => Failed::NotAllowed(detail),
         404 | 410 => Failed::NotFound(detail),
         409 | 412 => Failed::Conflict(detail),

@@ -50,11 +50,13 @@ impl Demo {
         let began = Instant::now();
         let folder = tempfile::tempdir().context("making a folder for the demo")?;
         let mut stage = Stage::set(folder.path(), self.listen)?;
+        stage.keys_are_made()?;
         stage.fleet_comes_in()?;
         stage.good_release_goes_out()?;
+        stage.unsigned_release_is_refused()?;
         stage.bad_release_is_stopped()?;
         println!(
-            "\nDone in {} s: 1.1 went out in waves, 1.2 was stopped in its first wave and rolled back.",
+            "\nDone in {} s: 1.1 went out in waves, what nobody had signed was refused, 1.2 was stopped in its first wave and rolled back.",
             began.elapsed().as_secs()
         );
         if self.exit {
@@ -118,21 +120,52 @@ impl Stage {
         Ok(stage)
     }
 
-    fn fleet_comes_in(&mut self) -> anyhow::Result<()> {
-        self.title("Log in, and let devices register themselves.");
+    fn keys_are_made(&mut self) -> anyhow::Result<()> {
+        self.title(
+            "Log in. Three people make the keys that devices believe; two of them sign, and none is on the server.",
+        );
         let url = self.url.clone();
         self.run(&["login", &url, "--as", "demo"], 0)?;
+        for name in ["ann", "bob", "eve", "targets", "release"] {
+            let public = self.run(&["keys", "new", &format!("{name}.pem")], 0)?;
+            std::fs::write(self.folder.join(format!("{name}.pub")), public).context("writing a public key")?;
+        }
+        let server = self.run(&["keys", "server"], 0)?;
+        let key = |role: &str| {
+            let found = server.lines().find_map(|line| line.strip_prefix(role));
+            found.map(|key| key.trim().to_owned()).context("the server has two keys")
+        };
+        let (online, director) = (key("online")?, key("director")?);
+        let people = ["--root", "ann.pub", "--root", "bob.pub", "--root", "eve.pub", "--threshold", "2"];
+        let roles = ["--targets", "targets.pub", "--channel", "stable=release.pub"];
+        let server = ["--online", online.as_str(), "--director", director.as_str()];
+        self.run(&[&["keys", "ceremony", "init", "ceremony"], &people[..], &roles[..], &server[..]].concat(), 0)?;
+        for name in ["ann", "bob", "targets"] {
+            self.run(&["keys", "ceremony", "sign", "ceremony", "--key", &format!("{name}.pem")], 0)?;
+        }
+        self.run(&["keys", "ceremony", "check", "ceremony"], 0)?;
+        self.run(&["keys", "publish", "ceremony/root.json", "ceremony/targets.json"], 0)?;
+        println!("   These keys are plain files on this machine; yours belong on sticks, tokens and other machines.");
+        Ok(())
+    }
+
+    fn fleet_comes_in(&mut self) -> anyhow::Result<()> {
+        self.title("Let devices register themselves.");
+        let url = self.url.clone();
         self.run(&["project", "set", "registration=accept", "poll_interval_s=1", "-o", "jsonl"], 0)?;
         self.token = self.run(&["project", "gateway-token"], 0)?.trim().to_owned();
 
         self.title(&format!("{DEVICES} virtual machines with Muster's agent, on {} sites, come in.", SITES.len()));
         let sites = SITES.join(",");
         let devices = DEVICES.to_string();
+        let trust = ["--trust-root", "ceremony/root.json", "--channel", "stable"];
         let args = ["sim", "--devices", &devices, "--sites", &sites, "--seed", "7", "--server", &url];
+        let args = [&args[..], &trust[..]].concat();
         println!("   $ muster {} --gateway-token … &", args.join(" "));
         let log = std::fs::File::create(self.folder.join("sim.log")).context("making the simulator's log")?;
         let sim = Command::new(&self.muster)
             .args(args)
+            .current_dir(&self.folder)
             .env("MUSTER_GATEWAY_TOKEN", &self.token)
             .stdout(log.try_clone().context("the simulator's log")?)
             .stderr(log)
@@ -153,10 +186,11 @@ impl Stage {
     }
 
     fn good_release_goes_out(&mut self) -> anyhow::Result<()> {
-        self.title("Release 1.1 is published and goes out in three waves.");
+        self.title("Release 1.1 is published, signed, and goes out in three waves.");
         let payload = Payload { version: Some("1.1".into()), ..Payload::default() };
         let file = format!("os=1.1:{}", self.write("gateway-1.1.img", &payload)?);
         self.run(&["release", "create", "gateway", "1.1", "--component", &file, "--publish"], 0)?;
+        self.sign("gateway@1.1")?;
         let waves = ["--select", "all", "--waves", "5%,25%,rest", "--on-error", "roll-back", "--start"];
         self.run(&[&["rollout", "create", "gateway@1.1"], &waves[..]].concat(), 0)?;
         let waiting = self.waiting_device()?;
@@ -169,11 +203,36 @@ impl Stage {
         Ok(())
     }
 
+    fn unsigned_release_is_refused(&mut self) -> anyhow::Result<()> {
+        self.title("Somebody with the server's password rolls out what nobody has signed.");
+        let payload = Payload { version: Some("6.6".into()), ..Payload::default() };
+        let file = format!("os=6.6:{}", self.write("gateway-6.6.img", &payload)?);
+        self.run(&["release", "create", "gateway", "6.6", "--component", &file, "--publish"], 0)?;
+        let one = ["--select", "name == sim-00003", "--start"];
+        self.run(&[&["rollout", "create", "gateway@6.6"], &one[..]].concat(), 0)?;
+        self.wait_for("the device to refuse", |client| {
+            let select = "rollout == gateway-6.6";
+            let actions: Vec<Action> = client.list("/actions", Some(select), Some(1)).map_err(anyhow::Error::new)?;
+            Ok(actions.first().is_some_and(|action| action.state == ActionState::Failed))
+        })?;
+        self.run(&["rollout", "why", "sim-00003"], 0)?;
+        let on_it = self.devices_on("gateway@1.1")?;
+        ensure!(on_it.len() == DEVICES as usize, "{} of {DEVICES} devices run 1.1", on_it.len());
+        println!("   => the device keeps gateway@1.1");
+        Ok(())
+    }
+
+    fn sign(&self, release: &str) -> anyhow::Result<()> {
+        self.run(&["release", "sign", release, "--channel", "stable", "--key", "release.pem"], 0).map(drop)
+    }
+
     fn bad_release_is_stopped(&mut self) -> anyhow::Result<()> {
-        self.title("Release 1.2 is bad: it fails on every second device.");
+        self.title("Release 1.2 is bad: it fails on every second device. 1.1 is signed again, as the way back.");
         let payload = Payload { version: Some("1.2".into()), fail_share: 0.5, ..Payload::default() };
         let file = format!("os=1.2:{}", self.write("gateway-1.2.img", &payload)?);
         self.run(&["release", "create", "gateway", "1.2", "--component", &file, "--publish"], 0)?;
+        self.sign("gateway@1.2")?;
+        self.sign("gateway@1.1")?;
         let waves =
             ["--select", "all", "--waves", "10%,25%,rest", "--errors", "3", "--on-error", "roll-back", "--start"];
         self.run(&[&["rollout", "create", "gateway@1.2"], &waves[..]].concat(), 0)?;
@@ -235,6 +294,7 @@ impl Stage {
         std::io::stdout().flush()?;
         let output = Command::new(&self.muster)
             .args(args)
+            .current_dir(&self.folder)
             .env("MUSTER_CONFIG", self.folder.join("config.toml"))
             .env("MUSTER_PASSWORD", PASSWORD)
             .env_remove("MUSTER_SERVER")

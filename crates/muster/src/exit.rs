@@ -12,6 +12,9 @@ pub enum Failed {
     Differs(String),
     #[error("{0}")]
     NotAllowed(String),
+    /// The password was right, and the account has a second factor.
+    #[error("{0}")]
+    CodeRequired(String),
     #[error("{0}")]
     NotFound(String),
     #[error("{0}")]
@@ -33,7 +36,7 @@ impl Failed {
             Self::Other(_) => 1,
             Self::Usage(_) => 2,
             Self::Differs(_) => 3,
-            Self::NotAllowed(_) => 4,
+            Self::NotAllowed(_) | Self::CodeRequired(_) => 4,
             Self::NotFound(_) => 5,
             Self::Conflict(_) => 6,
             Self::TimedOut(_) => 7,

@@ -18,20 +18,24 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use command::Here;
 use command::access::{self, AccountCommand, ProjectCommand, TokenCommand};
+use command::approval::{self, ApprovalCommand, ReviewCommand};
 use command::artifact::{self, ArtifactCommand};
 use command::audit::{self, AuditCommand};
 use command::configuration::{self, ConfigurationCommand};
 use command::delta::{self, DeltaCommand};
 use command::device::{self, ActionCommand, DeviceCommand, LabelCommand};
+use command::enrollment::{self, EnrollmentCommand};
 use command::identity::{self, AuthorityCommand, ClaimCommand, IdentityCommand};
 use command::join_token::{self, JoinTokenCommand};
 use command::keys::{self, KeysCommand};
 use command::kind::{self, DeleteArgs, DescribeArgs, GetArgs};
+use command::oidc::{self, OidcCommand, WorkloadCommand};
 use command::order::{self, OrderCommand};
 use command::release::{self, ChannelCommand, ReleaseCommand};
 use command::remote::{self, SessionCommand};
 use command::role::{self, RoleCommand};
 use command::rollout::{self, RolloutCommand};
+use command::secret::{self, MasterKeyCommand, SecretCommand};
 use command::session::{self, ContextCommand, LoginArgs};
 use command::watch::{self, WatchArgs};
 use exit::Outcome;
@@ -111,12 +115,24 @@ enum Command {
     /// Bring releases to devices, wave by wave.
     #[command(subcommand)]
     Rollout(RolloutCommand),
+    /// Whose approval rollouts need.
+    #[command(subcommand)]
+    Approval(ApprovalCommand),
+    /// What was started without approval, and has to be looked at.
+    #[command(subcommand)]
+    Review(ReviewCommand),
     /// Accept, add and look into devices.
     #[command(subcommand)]
     Device(DeviceCommand),
     /// Files on devices, from templates.
     #[command(subcommand)]
     Configuration(ConfigurationCommand),
+    /// Values that only devices may read.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// What secrets are sealed with on the server.
+    #[command(subcommand)]
+    MasterKey(MasterKeyCommand),
     /// What devices were told to do once.
     #[command(subcommand, name = "command")]
     Order(OrderCommand),
@@ -135,6 +151,9 @@ enum Command {
     /// The server's root certificate and issuing authorities.
     #[command(subcommand)]
     Identity(IdentityCommand),
+    /// Who comes in by itself.
+    #[command(subcommand)]
+    Enrollment(EnrollmentCommand),
     /// Keys of devices that will come.
     #[command(subcommand)]
     Claim(ClaimCommand),
@@ -147,6 +166,12 @@ enum Command {
     /// Who may do what, over what.
     #[command(subcommand)]
     Role(RoleCommand),
+    /// OpenID providers, who vouch for people.
+    #[command(subcommand)]
+    Oidc(OidcCommand),
+    /// Programs that issuers vouch for, such as builds.
+    #[command(subcommand)]
+    Workload(WorkloadCommand),
     /// The project's settings.
     #[command(subcommand)]
     Project(ProjectCommand),
@@ -185,6 +210,8 @@ fn main() -> ExitCode {
         Command::Keys(command) => keys::run(here, command),
         Command::Channel(command) => here().and_then(|here| release::channel(&here, command)),
         Command::Rollout(command) => here().and_then(|here| rollout::run(&here, command)),
+        Command::Approval(command) => here().and_then(|here| approval::run(&here, command)),
+        Command::Review(command) => here().and_then(|here| approval::review(&here, command)),
         Command::Device(command) => here().and_then(|here| device::run(&here, command)),
         Command::Configuration(command) => here().and_then(|here| configuration::run(&here, command)),
         Command::Order(command) => here().and_then(|here| order::command(&here, command)),
@@ -192,11 +219,16 @@ fn main() -> ExitCode {
         Command::Action(command) => here().and_then(|here| device::action(&here, command)),
         Command::Token(command) => here().and_then(|here| access::token(&here, command)),
         Command::Identity(command) => here().and_then(|here| identity::identity(&here, command)),
+        Command::Enrollment(command) => here().and_then(|here| enrollment::run(&here, command)),
         Command::Claim(command) => here().and_then(|here| identity::claim(&here, command)),
-        Command::Authority(command) => here().and_then(|here| identity::authority(&here, command)),
+        Command::Authority(command) => identity::authority(here, command),
         Command::Role(command) => here().and_then(|here| role::run(&here, command)),
+        Command::Secret(command) => here().and_then(|here| secret::run(&here, command)),
+        Command::MasterKey(command) => here().and_then(|here| secret::master_key(&here, &command)),
         Command::JoinToken(command) => here().and_then(|here| join_token::run(&here, command)),
         Command::Account(command) => here().and_then(|here| access::account(&here, command)),
+        Command::Oidc(command) => here().and_then(|here| oidc::run(&here, command)),
+        Command::Workload(command) => oidc::workload(here, format, command),
         Command::Project(command) => here().and_then(|here| access::project(&here, command)),
         Command::Audit(AuditCommand::Export { file }) => here().and_then(|here| audit::export(&here, file.as_deref())),
         Command::Audit(AuditCommand::Verify(args)) => match &args.file {

@@ -26,12 +26,21 @@ pub struct Server {
 
 impl Server {
     pub fn run(self) -> anyhow::Result<()> {
+        keep_memory_to_itself()?;
         let config = Config::resolve(self.flags)?;
         log(&config)?;
         let password = std::env::var("MUSTER_ADMIN_PASSWORD").ok().filter(|password| !password.is_empty());
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(serve(config, password))
     }
+}
+
+/// Opened secrets are in memory only: a crash writes none of it down.
+fn keep_memory_to_itself() -> anyhow::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).context("forbidding core dumps")?;
+    // Also where a program takes them instead of a file.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("forbidding core dumps")
 }
 
 async fn serve(config: Config, password: Option<String>) -> anyhow::Result<()> {

@@ -3,7 +3,9 @@
 use muster_vocab::Timestamp;
 use muster_wire::account::Account;
 use muster_wire::action::{Action, Report};
+use muster_wire::approval::{ApprovalRule, Review};
 use muster_wire::artifact::Artifact;
+use muster_wire::attestation::{Attestation, ReleasePolicy, RingKey};
 use muster_wire::audit::AuditRecord;
 use muster_wire::channel::Channel;
 use muster_wire::command::{Command, CommandKind, Session, SessionKind};
@@ -12,11 +14,14 @@ use muster_wire::device::{Device, TimelineEntry};
 use muster_wire::event::Event;
 use muster_wire::identity::{Authority, Claim};
 use muster_wire::join_token::JoinToken;
+use muster_wire::oidc::OidcProvider;
 use muster_wire::project::Project;
 use muster_wire::release::Release;
 use muster_wire::role::{Role, RoleBinding};
 use muster_wire::rollout::Rollout;
+use muster_wire::secret::{MasterKey, Secret};
 use muster_wire::token::Token;
+use muster_wire::workload::Workload;
 use serde::Serialize;
 
 use crate::output::Row;
@@ -285,6 +290,114 @@ impl Row for Authority {
     }
 }
 
+impl Row for Attestation {
+    const HEADERS: &'static [&'static str] = &["KIND", "SIGNER", "BUILDER", "ARTIFACT", "DOCUMENT"];
+    const EMPTY: &'static str = "Nothing is said of it. Attach something: muster release attach NAME@VERSION FILE";
+
+    fn name(&self) -> String {
+        self.document.to_string()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let signer = match (&self.signer, self.signed) {
+            (Some(signer), _) => signer.clone(),
+            (None, true) => "unknown".to_owned(),
+            (None, false) => "-".to_owned(),
+        };
+        let builder = self.builder.clone().unwrap_or_else(|| "-".to_owned());
+        vec![word(&self.kind), signer, builder, self.artifact.to_string(), self.document.to_string()]
+    }
+}
+
+impl Row for RingKey {
+    const HEADERS: &'static [&'static str] = &["NAME", "CREATED", "BY"];
+    const EMPTY: &'static str = "No keys. Add one: muster keys ring add NAME FILE";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone(), self.created_at.to_string(), self.created_by.clone()]
+    }
+}
+
+impl Row for ReleasePolicy {
+    const HEADERS: &'static [&'static str] = &["SBOM", "SIGNED SBOM", "PROVENANCE", "BUILDERS"];
+    const EMPTY: &'static str = "No policy.";
+
+    fn name(&self) -> String {
+        "release-policy".to_owned()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let needed = |is_so: bool| if is_so { "needed" } else { "-" }.to_owned();
+        let builders = if self.builders.is_empty() { "any".to_owned() } else { self.builders.join(" ") };
+        vec![needed(self.sbom), needed(self.signed_sbom), needed(self.provenance), builders]
+    }
+}
+
+impl Row for Secret {
+    const HEADERS: &'static [&'static str] = &["NAME", "VERSION", "UPDATED", "BY"];
+    const EMPTY: &'static str = "No secrets. Make one: muster secret set NAME < FILE";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone(), self.version.to_string(), self.updated_at.to_string(), self.updated_by.clone()]
+    }
+}
+
+impl Row for MasterKey {
+    const HEADERS: &'static [&'static str] = &["ID", "OLDER", "OWN"];
+    const EMPTY: &'static str = "No master key.";
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.id.clone(), self.older.to_string(), if self.own { "yes" } else { "no" }.to_owned()]
+    }
+}
+
+impl Row for ApprovalRule {
+    const HEADERS: &'static [&'static str] = &["ID", "NEEDED", "ROLE", "SELECT", "EXPIRES"];
+    const EMPTY: &'static str = "No rules. Make one: muster approval rule set --needed 2 --role security-officer";
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let select = if self.select.is_empty() { "every rollout".to_owned() } else { self.select.clone() };
+        vec![self.id.clone(), self.needed.to_string(), self.role.clone(), select, format!("{} s", self.expires_s)]
+    }
+}
+
+impl Row for Review {
+    const HEADERS: &'static [&'static str] = &["ID", "ROLLOUT", "OPENED", "BY", "REASON", "CLOSED BY", "NOTE"];
+    const EMPTY: &'static str = "No reviews are open.";
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.clone(),
+            format!("{} {}", self.rollout, self.rollout_name),
+            time(self.opened_at),
+            self.opened_by.clone(),
+            self.reason.clone(),
+            self.closed_by.clone().unwrap_or_default(),
+            self.note.clone().unwrap_or_default(),
+        ]
+    }
+}
+
 impl Row for Role {
     const HEADERS: &'static [&'static str] = &["NAME", "SCOPES", "BUILTIN"];
     const EMPTY: &'static str = "No roles.";
@@ -295,6 +408,48 @@ impl Row for Role {
 
     fn cells(&self) -> Vec<String> {
         vec![self.name.clone(), join(&self.scopes), if self.builtin { "yes" } else { "no" }.to_owned()]
+    }
+}
+
+impl Row for OidcProvider {
+    const HEADERS: &'static [&'static str] = &["NAME", "ISSUER", "CLIENT", "GROUPS"];
+    const WIDE: &'static [&'static str] = &["CALLBACK", "NAME CLAIM", "GROUPS CLAIM", "CREATED"];
+    const EMPTY: &'static str =
+        "No OpenID providers. Add one: muster oidc provider set NAME --issuer URL --client-id ID";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let groups: Vec<String> =
+            self.groups.iter().map(|(group, roles)| format!("{group}={}", roles.join("+"))).collect();
+        vec![self.name.clone(), self.issuer.clone(), self.client_id.clone(), groups.join(",")]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        let callback = self.callback.clone().unwrap_or_else(|| "-".into());
+        vec![callback, self.name_claim.clone(), self.groups_claim.clone(), time(self.created_at)]
+    }
+}
+
+impl Row for Workload {
+    const HEADERS: &'static [&'static str] = &["NAME", "SUBJECT", "ACCOUNT", "SCOPES"];
+    const WIDE: &'static [&'static str] = &["ISSUER", "AUDIENCE", "LIFE", "CREATED"];
+    const EMPTY: &'static str = "No workloads. Add one: muster workload set NAME --issuer URL …";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let scopes: Vec<String> = self.scopes.iter().map(word).collect();
+        vec![self.name.clone(), self.subject.clone(), self.account.clone(), scopes.join(",")]
+    }
+
+    fn wide(&self) -> Vec<String> {
+        let life = format!("{}s", self.life_s);
+        vec![self.issuer.clone(), self.audience.clone(), life, time(self.created_at)]
     }
 }
 

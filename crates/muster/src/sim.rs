@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use muster_sim::board::schedule::{self, Kinds};
-use muster_sim::{Agents, Faults, Fleet, Snapshot, Stats};
+use muster_sim::{Agents, Faults, Fleet, Snapshot, Stats, Trust};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -80,6 +80,12 @@ pub struct Sim {
     /// Share of updates after which nothing is heard any more.
     #[arg(long, default_value_t = 0.0)]
     silent: f64,
+    /// What agents judge signatures by: a root.json of `muster keys ceremony`; without it they believe every order.
+    #[arg(long, value_name = "FILE", requires = "channel")]
+    trust_root: Option<PathBuf>,
+    /// Agents take releases only that are signed for these channels.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "trust_root")]
+    channel: Vec<String>,
     /// End after this long.
     #[arg(long = "for", value_name = "TIME", value_parser = read::duration)]
     duration: Option<Duration>,
@@ -154,9 +160,16 @@ impl Sim {
             faults: (self.faults != Kinds::NONE).then_some(self.faults),
             calm: Arc::default(),
             journal: self.journal.clone(),
+            trust: self.trust()?,
         };
         let prefix = if ddi < self.devices { format!("{}ddi-", self.prefix) } else { self.prefix.clone() };
         Ok((agents, Fleet { name_prefix: prefix, devices: ddi, ..self.fleet(server) }))
+    }
+
+    fn trust(&self) -> Outcome<Option<Trust>> {
+        let Some(path) = &self.trust_root else { return Ok(None) };
+        let root = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(Some(Trust { root, channels: self.channel.clone() }))
     }
 
     fn fleet(self, server: String) -> Fleet {

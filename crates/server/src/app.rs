@@ -13,10 +13,13 @@ use crate::audit_key::{self, AuditKeyError};
 use crate::config::Config;
 use crate::edge::tls::{TlsError, TlsSource};
 use crate::identity::{Identity, IdentityError};
+use crate::oidc::Oidc;
 use crate::rate::Buckets;
 use crate::sessions::Sessions;
-use crate::signing::Signing;
+use crate::signing::{Signing, SigningError};
 use crate::table::Table;
+use crate::tasks::Tasks;
+use crate::vault::{Vault, VaultError};
 use crate::waiting::Waiting;
 use crate::{clock, descriptors};
 
@@ -28,6 +31,10 @@ pub struct App {
     pub config: Config,
     pub store: Arc<Store>,
     pub blobs: Blobs,
+    /// Opens what is sealed.
+    /// Who vouches for people and programs, and the logins that wait.
+    pub oidc: Arc<Oidc>,
+    pub vault: Arc<Vault>,
     /// Keys that are online.
     pub signing: Arc<Signing>,
     pub table: Arc<Table>,
@@ -44,10 +51,14 @@ pub struct App {
     pub routes: Arc<Notify>,
     /// Remote sessions that wait or are open.
     pub sessions: Sessions,
+    /// Secrets that were sealed for TPMs.
+    pub tasks: Tasks,
     /// Counts commits that emitted events: whoever watches reads the store again.
     pub events: watch::Receiver<u64>,
     /// True once the server is to stop.
     pub stopping: watch::Sender<bool>,
+    /// The master key changes once at a time.
+    pub rotating: tokio::sync::Mutex<()>,
     /// Event streams that may still be opened.
     pub streams: Arc<Semaphore>,
     pub counters: Counters,
@@ -75,6 +86,10 @@ pub struct Counters {
 pub enum OpenError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -112,11 +127,11 @@ impl App {
         };
         let store = Arc::new(Store::open(&config.data, Box::new(on_commit))?);
         let blobs = Blobs::open(&config.data)?;
-        let signing = Signing::open(&config.data)
-            .map_err(|source| StoreError::File { what: "reading or making the keys that sign metadata", source })?;
+        let vault = Arc::new(Vault::open(&config.master_key)?);
+        let signing = Signing::open(&config.data, &vault)?;
         fill(&store, &table)?;
-        let audit_signer = Arc::new(audit_key::load(&config.data)?);
-        let identity = Identity::open(&store, &config.data, clock::now())?;
+        let audit_signer = Arc::new(audit_key::load(&config.data, &vault)?);
+        let identity = Identity::open(&store, &config.data, &vault, clock::now())?;
         let tls = config.tls_listen.map(|_| TlsSource::open(&config, &identity, clock::now())).transpose()?;
         let (stopping, _) = watch::channel(false);
         let sessions = Sessions::new(&config.data);
@@ -124,6 +139,8 @@ impl App {
             config,
             store,
             blobs,
+            oidc: Arc::default(),
+            vault,
             signing: Arc::new(signing),
             table,
             identity,
@@ -133,8 +150,10 @@ impl App {
             renders,
             routes,
             sessions,
+            tasks: Tasks::default(),
             events,
             stopping,
+            rotating: tokio::sync::Mutex::new(()),
             streams: Arc::new(Semaphore::new(muster_vocab::limit::EVENT_STREAMS_MAX)),
             counters: Counters::default(),
             token_rates: Buckets::new(

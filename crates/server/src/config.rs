@@ -29,8 +29,15 @@ pub struct Flags {
     /// The key of that certificate (PEM)
     #[arg(long, env = "MUSTER_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
     pub tls_key: Option<PathBuf>,
-    /// A TOML file with any of these keys: data, listen, tls_listen, server_names, tls_certificate, tls_key, log,
-    /// log_format, trusted_proxies, delta_memory_mib
+    /// The master key that secrets and the server's own keys are sealed with [default: master.key in the data folder,
+    /// made at the first start]; MUSTER_MASTER_KEY may hold the key itself instead
+    #[arg(long, env = "MUSTER_MASTER_KEY_FILE", value_name = "FILE", conflicts_with = "master_key_command")]
+    pub master_key_file: Option<PathBuf>,
+    /// A program with its arguments, separated by spaces, that prints the master key
+    #[arg(long, env = "MUSTER_MASTER_KEY_COMMAND", value_name = "COMMAND")]
+    pub master_key_command: Option<String>,
+    /// A TOML file with any of these keys: data, listen, tls_listen, server_names, tls_certificate, tls_key,
+    /// master_key_file, master_key_command, log, log_format, trusted_proxies, delta_memory_mib
     #[arg(long, env = "MUSTER_CONFIG_FILE", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What to log: error, warn, info, debug, or per module as in info,muster_server=debug [default: info]
@@ -67,6 +74,20 @@ pub enum Tls {
     },
 }
 
+/// Where the master key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MasterKey {
+    /// Made if missing.
+    Own(PathBuf),
+    File(PathBuf),
+    /// The variable [`MASTER_KEY_VARIABLE`].
+    Environment,
+    Command(Vec<String>),
+}
+
+/// Holds the master key itself; no flag does, because flags are seen by everybody on the machine.
+pub const MASTER_KEY_VARIABLE: &str = "MUSTER_MASTER_KEY";
+
 /// All decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -74,6 +95,7 @@ pub struct Config {
     pub listen: SocketAddr,
     pub tls_listen: Option<SocketAddr>,
     pub tls: Tls,
+    pub master_key: MasterKey,
     pub log: String,
     pub log_format: LogFormat,
     pub trusted_proxies: Vec<IpAddr>,
@@ -101,15 +123,19 @@ pub enum ConfigError {
     BadValue { path: PathBuf, key: &'static str, problem: String },
     #[error("tls_certificate and tls_key go together: name both files")]
     HalfAPair,
+    #[error("the master key comes from one place: name a file, a command, or set {MASTER_KEY_VARIABLE}")]
+    MasterKeys,
 }
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "data",
     "listen",
     "tls_listen",
     "server_names",
     "tls_certificate",
     "tls_key",
+    "master_key_file",
+    "master_key_command",
     "log",
     "log_format",
     "trusted_proxies",
@@ -131,8 +157,13 @@ impl Config {
             (None, None) => Tls::Own { names: flags.server_names.or(file.server_names).unwrap_or_default() },
             (Some(_), None) | (None, Some(_)) => return Err(ConfigError::HalfAPair),
         };
+        let data = flags.data.or(file.data).unwrap_or_else(|| PathBuf::from("muster-data"));
+        let by_flags = (flags.master_key_file, flags.master_key_command);
+        let chosen = if by_flags == (None, None) { (file.master_key_file, file.master_key_command) } else { by_flags };
+        let is_set = std::env::var_os(MASTER_KEY_VARIABLE).is_some();
         Ok(Self {
-            data: flags.data.or(file.data).unwrap_or_else(|| PathBuf::from("muster-data")),
+            master_key: master_key(chosen, is_set, &data)?,
+            data,
             listen: flags.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             tls_listen: flags.tls_listen.or(file.tls_listen),
             tls,
@@ -144,6 +175,18 @@ impl Config {
                 .or(file.delta_memory_mib)
                 .map_or(limit::DELTA_MEMORY_BYTES, |mib| u64::from(mib) * MIB),
         })
+    }
+}
+
+fn master_key(chosen: (Option<PathBuf>, Option<String>), is_set: bool, data: &Path) -> Result<MasterKey, ConfigError> {
+    match (chosen, is_set) {
+        ((None, None), false) => Ok(MasterKey::Own(data.join("master.key"))),
+        ((None, None), true) => Ok(MasterKey::Environment),
+        ((Some(file), None), false) => Ok(MasterKey::File(file)),
+        ((None, Some(command)), false) => {
+            Ok(MasterKey::Command(command.split_whitespace().map(str::to_owned).collect()))
+        }
+        _ => Err(ConfigError::MasterKeys),
     }
 }
 
@@ -177,6 +220,8 @@ fn parse(path: &Path, text: &str) -> Result<Flags, ConfigError> {
             }
             "tls_certificate" => flags.tls_certificate = Some(PathBuf::from(text())),
             "tls_key" => flags.tls_key = Some(PathBuf::from(text())),
+            "master_key_file" => flags.master_key_file = Some(PathBuf::from(text())),
+            "master_key_command" => flags.master_key_command = Some(text().to_owned()),
             "log" => flags.log = Some(text().to_owned()),
             "log_format" => {
                 flags.log_format = Some(match text() {
@@ -217,6 +262,18 @@ mod tests {
     fn a_wrong_key_is_refused_by_name_with_the_nearest_right_one() {
         let refused = parse(Path::new("muster.toml"), "lisen = \"0.0.0.0:1\"").unwrap_err();
         assert_eq!(refused.to_string(), "muster.toml: there is no key \"lisen\"; did you mean \"listen\"?");
+    }
+
+    #[test]
+    fn the_master_key_comes_from_one_place() {
+        let (data, file) = (Path::new("d"), PathBuf::from("/run/key"));
+        assert_eq!(master_key((None, None), false, data).unwrap(), MasterKey::Own("d/master.key".into()));
+        assert_eq!(master_key((None, None), true, data).unwrap(), MasterKey::Environment);
+        assert_eq!(master_key((Some(file.clone()), None), false, data).unwrap(), MasterKey::File(file.clone()));
+        let command = master_key((None, Some("pass show muster".into())), false, data).unwrap();
+        assert_eq!(command, MasterKey::Command(vec!["pass".into(), "show".into(), "muster".into()]));
+        assert!(master_key((Some(file.clone()), None), true, data).is_err());
+        assert!(master_key((Some(file), Some("pass".into())), false, data).is_err());
     }
 
     #[test]

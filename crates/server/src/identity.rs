@@ -2,9 +2,7 @@
 //!
 //! Read from the store at start and after each change of an authority; everybody else asks here, without the disk.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,8 +17,9 @@ use parking_lot::RwLock;
 use sha2::Digest;
 
 use crate::flow::error::FlowError;
+use crate::vault::{Vault, VaultError};
 
-/// The root's key, in the data folder until somebody takes it away. Needed to make issuing authorities only.
+/// The root's key, sealed, in the data folder until somebody takes it away. Needed to make issuing authorities only.
 pub const ROOT_KEY: &str = "root.key";
 
 #[derive(Debug, thiserror::Error)]
@@ -29,13 +28,12 @@ pub enum IdentityError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Issue(#[from] IssueError),
-    #[error("{what} {path}")]
-    File {
-        what: &'static str,
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error("the root's key is needed and not there: {0}")]
+    NoRootKey(String),
+    #[error("the key of issuing authority {0} is not text")]
+    BadKey(String),
     #[error("the server has no root certificate: its database was changed by hand")]
     NoRoot,
 }
@@ -58,16 +56,16 @@ struct Known {
 
 impl Identity {
     /// Makes root and issuing authority at the first start.
-    pub fn open(store: &Store, data: &Path, now: Timestamp) -> Result<Self, IdentityError> {
+    pub fn open(store: &Store, data: &Path, vault: &Vault, now: Timestamp) -> Result<Self, IdentityError> {
         if store.read(|view| view.authorities())?.is_empty() {
-            first(store, data, now)?;
+            first(store, data, vault, now)?;
         }
-        Ok(Self { now: RwLock::new(Arc::new(read(store)?)), generation: AtomicU64::new(1) })
+        Ok(Self { now: RwLock::new(Arc::new(read(store, vault)?)), generation: AtomicU64::new(1) })
     }
 
     /// After a change of an authority.
-    pub fn reload(&self, store: &Store) -> Result<(), IdentityError> {
-        *self.now.write() = Arc::new(read(store)?);
+    pub fn reload(&self, store: &Store, vault: &Vault) -> Result<(), IdentityError> {
+        *self.now.write() = Arc::new(read(store, vault)?);
         self.generation.fetch_add(1, Ordering::Release);
         Ok(())
     }
@@ -119,16 +117,19 @@ impl Identity {
     }
 
     /// A new issuing authority, to be written down. Needs the root's key.
-    pub fn make_issuing(&self, store: &Store, data: &Path, now: Timestamp) -> Result<Authority, IdentityError> {
+    pub fn make_issuing(
+        &self,
+        store: &Store,
+        (data, vault): (&Path, &Vault),
+        now: Timestamp,
+    ) -> Result<Authority, IdentityError> {
         let path = data.join(ROOT_KEY);
-        let key = std::fs::read_to_string(&path).map_err(|source| IdentityError::File {
-            what: "the root's key is needed and not there:",
-            path,
-            source,
-        })?;
+        let missing = || IdentityError::NoRootKey(path.display().to_string());
+        let key = vault.read_file(&path)?.ok_or_else(missing)?;
+        let key = std::str::from_utf8(&key).map_err(|_| missing())?;
         let all = store.read(|view| view.authorities())?;
         let number = all.iter().filter(|one| one.kind == AuthorityKind::Issuing).count() + 1;
-        issuing(&Issuer::open(&self.root(), &key, true)?, number, now)
+        issuing(&Issuer::open(&self.root(), key, true)?, number, vault, now)
     }
 
     fn known(&self) -> Arc<Known> {
@@ -146,15 +147,18 @@ impl std::ops::Deref for AnchorsNow {
     }
 }
 
-fn read(store: &Store) -> Result<Known, IdentityError> {
+fn read(store: &Store, vault: &Vault) -> Result<Known, IdentityError> {
     let all: Vec<Authority> =
         store.read(|view| view.authorities())?.into_iter().filter(|one| !one.is_retired).collect();
     let root = all.iter().find(|one| one.kind == AuthorityKind::Root).ok_or(IdentityError::NoRoot)?;
     let newest = all.iter().rev().find(|one| one.kind == AuthorityKind::Issuing).ok_or(IdentityError::NoRoot)?;
-    let key = newest.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).ok_or(IdentityError::NoRoot)?;
+    let key = newest.key.as_deref().ok_or(IdentityError::NoRoot)?;
+    let opened = vault.unseal(&purpose(&newest.name), key);
+    let key = opened.map_err(|source| VaultError::Sealed { what: format!("the key of {}", newest.name), source })?;
+    let key = std::str::from_utf8(&key).map_err(|_| IdentityError::BadKey(newest.name.clone()))?;
     let believed = all.iter().filter_map(|one| {
         let whose = match one.kind {
-            AuthorityKind::Root => return None,
+            AuthorityKind::Root | AuthorityKind::Tpm => return None,
             AuthorityKind::Issuing => Anchor::Own(one.id),
             AuthorityKind::Device => Anchor::Foreign { project: one.project?.0, authority: one.id },
         };
@@ -172,10 +176,11 @@ fn read(store: &Store) -> Result<Known, IdentityError> {
     })
 }
 
-fn first(store: &Store, data: &Path, now: Timestamp) -> Result<(), IdentityError> {
+fn first(store: &Store, data: &Path, vault: &Vault, now: Timestamp) -> Result<(), IdentityError> {
     let (root, root_key) = make_root("Muster root", now)?;
-    write_secret(&data.join(ROOT_KEY), &root_key)?;
-    let issuing = issuing(&Issuer::open(&root, &root_key, true)?, 1, now)?;
+    // Durable before the certificate is.
+    vault.write_file(&data.join(ROOT_KEY), root_key.as_bytes())?;
+    let issuing = issuing(&Issuer::open(&root, &root_key, true)?, 1, vault, now)?;
     let root = authority((AuthorityKind::Root, "root".to_owned()), root, None, now);
     let writing = store.writer().submit(move |tx| {
         tx.insert_authority(&root)?;
@@ -189,16 +194,25 @@ fn first(store: &Store, data: &Path, now: Timestamp) -> Result<(), IdentityError
     })
 }
 
-fn issuing(root: &Issuer, number: usize, now: Timestamp) -> Result<Authority, IdentityError> {
+fn issuing(root: &Issuer, number: usize, vault: &Vault, now: Timestamp) -> Result<Authority, IdentityError> {
     let (request, key) = request_issuing(&format!("Muster issuing {number}"))?;
     let certificate = root.sign_issuing(&request, now)?;
-    Ok(authority((AuthorityKind::Issuing, format!("issuing-{number}")), certificate, Some(key), now))
+    let name = format!("issuing-{number}");
+    let sealed = vault.seal(&purpose(&name), key.as_bytes());
+    let sealed = sealed.map_err(|source| VaultError::Sealed { what: format!("the key of {name}"), source })?;
+    Ok(authority((AuthorityKind::Issuing, name), certificate, Some(sealed), now))
+}
+
+/// What the key of an authority is sealed for.
+#[must_use]
+pub fn purpose(authority: &str) -> String {
+    format!("authority {authority}")
 }
 
 fn authority(
     (kind, name): (AuthorityKind, String),
     certificate: String,
-    key: Option<String>,
+    key: Option<Vec<u8>>,
     now: Timestamp,
 ) -> Authority {
     Authority {
@@ -207,21 +221,11 @@ fn authority(
         project: None,
         name,
         certificate,
-        key: key.map(String::into_bytes),
+        key,
         is_retired: false,
         created_at: now,
         created_by: "muster".to_owned(),
     }
-}
-
-/// Readable by its owner only, and durable before the certificate is.
-fn write_secret(path: &Path, text: &str) -> Result<(), IdentityError> {
-    let failed = |source| IdentityError::File { what: "writing", path: path.to_owned(), source };
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    let folder = path.parent().map(std::fs::File::open).transpose().map_err(failed)?;
-    folder.map_or(Ok(()), |folder| folder.sync_all().map_err(failed))
 }
 
 /// Which project a foreign authority speaks for.

@@ -11,11 +11,14 @@ mod descriptors;
 pub mod edge;
 pub mod flow;
 pub mod identity;
+pub mod oidc;
 pub mod rate;
 pub mod sessions;
 pub mod signing;
 pub mod start;
 pub mod table;
+pub mod tasks;
+pub mod vault;
 pub mod waiting;
 pub mod work;
 

@@ -1,14 +1,28 @@
 //! With which keys does the server sign by itself? Snapshot and timestamp, and what it says to single devices.
 //!
-//! Made at the first start, in `keys/` of the data folder, readable by the server only. They are no part of the database,
-//! and so of no copy of it. Whoever steals them can't bring a release to a device that nobody signed offline.
+//! Made at the first start, in `keys/` of the data folder, sealed. They are no part of the database, and so of no copy of
+//! it. Whoever steals them can't bring a release to a device that nobody signed offline.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use muster_trust::tuf::secret_key::SecretKey;
+
+use crate::vault::{Vault, VaultError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum SigningError {
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error("making {path}")]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{path} is no key: {problem}; put the right file back from a backup")]
+    Key { path: PathBuf, problem: String },
+}
 
 #[derive(Debug)]
 pub struct Signing {
@@ -23,47 +37,48 @@ impl Signing {
     ///
     /// # Errors
     /// If a file can't be read or written, or holds something else: it is never replaced.
-    pub fn open(data: &Path) -> io::Result<Self> {
+    pub fn open(data: &Path, vault: &Vault) -> Result<Self, SigningError> {
         let folder = data.join("keys");
-        fs::create_dir_all(&folder)?;
-        Ok(Self { online: key(&folder, "online.pem")?, director: key(&folder, "director.pem")? })
+        fs::create_dir_all(&folder).map_err(|source| SigningError::Folder { path: folder, source })?;
+        let [online, director] = files(data);
+        Ok(Self { online: key(&online, vault)?, director: key(&director, vault)? })
     }
 }
 
-fn key(folder: &Path, name: &str) -> io::Result<SecretKey> {
-    let path = folder.join(name);
-    match fs::read_to_string(&path) {
-        Ok(pem) => SecretKey::parse(&pem).map_err(|bad| io::Error::other(format!("{}: {bad}", path.display()))),
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
-            let key = SecretKey::generate().map_err(io::Error::other)?;
-            let beside = folder.join(format!("{name}.new"));
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-            file.write_all(key.pem().as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)?;
-            fs::File::open(folder)?.sync_all()?;
-            Ok(key)
-        }
-        Err(failed) => Err(failed),
+/// Where the keys lie.
+#[must_use]
+pub fn files(data: &Path) -> [PathBuf; 2] {
+    ["online.pem", "director.pem"].map(|name| data.join("keys").join(name))
+}
+
+fn key(path: &Path, vault: &Vault) -> Result<SecretKey, SigningError> {
+    let bad = |problem: String| SigningError::Key { path: path.to_owned(), problem };
+    if let Some(pem) = vault.read_file(path)? {
+        let pem = std::str::from_utf8(&pem).map_err(|_| bad("it is not text".into()))?;
+        return SecretKey::parse(pem).map_err(|why| bad(why.to_string()));
     }
+    let key = SecretKey::generate().map_err(|why| bad(why.to_string()))?;
+    vault.write_file(path, key.pem().as_bytes())?;
+    Ok(key)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+    use crate::config::MasterKey;
 
     #[test]
-    fn keys_are_made_once_and_are_nobody_elses() {
+    fn keys_are_made_once_and_lie_there_sealed() {
         let folder = tempfile::tempdir().unwrap();
-        let made = Signing::open(folder.path()).unwrap();
-        let found = Signing::open(folder.path()).unwrap();
+        let vault = Vault::open(&MasterKey::Own(folder.path().join("master.key"))).unwrap();
+        let made = Signing::open(folder.path(), &vault).unwrap();
+        let found = Signing::open(folder.path(), &vault).unwrap();
         assert_eq!(made.online.public(), found.online.public());
         assert_ne!(made.online.public(), made.director.public());
-        let mode = fs::metadata(folder.path().join("keys/online.pem")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        for path in files(folder.path()) {
+            assert!(muster_trust::seal::is_sealed(&fs::read(path).unwrap()));
+        }
         fs::write(folder.path().join("keys/online.pem"), "broken").unwrap();
-        assert!(Signing::open(folder.path()).is_err());
+        assert!(Signing::open(folder.path(), &vault).is_err());
     }
 }

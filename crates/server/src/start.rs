@@ -106,6 +106,7 @@ impl Ready {
         }
         let (address, folder) = (self.address()?, self.app.config.data.display().to_string());
         info!(%address, folder, "serving {folder} on {address}");
+        work::reseal::finish(&self.app).await;
         let workers = work::start(&self.app);
         let outcome = edge::serve::serve(self.app.clone(), self.listeners, stop).await;
         let _ = self.app.stopping.send(true);

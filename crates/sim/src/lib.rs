@@ -5,6 +5,7 @@
 //! machines; [`Agents`] is a fleet of them.
 
 pub mod board;
+pub mod certified;
 pub mod chance;
 mod clock;
 mod ddi;
@@ -19,7 +20,7 @@ mod wire;
 mod work;
 mod world;
 
-pub use board::live::{Agents, Ran};
+pub use board::live::{Agents, Ran, Trust};
 pub use faults::Faults;
 pub use fleet::{Fleet, FleetError, Report};
 pub use journal::{Install, Outcome};

@@ -66,7 +66,9 @@ impl View<'_> {
         self.conn
             .prepare_cached(
                 "SELECT r.name || '@' || r.version FROM module_artifact x JOIN module m ON m.id = x.module_id
-                 JOIN release r ON r.id = m.release_id WHERE x.project_id = ?1 AND x.digest = ?2 LIMIT 1",
+                 JOIN release r ON r.id = m.release_id WHERE x.project_id = ?1 AND x.digest = ?2
+                 UNION ALL SELECT r.name || '@' || r.version FROM attestation a JOIN release r ON r.id = a.release_id
+                 WHERE a.project_id = ?1 AND a.document = ?2 LIMIT 1",
             )
             .and_then(|mut it| it.query_row((project.0, digest.0), |row| row.get(0)).optional())
             .doing("what uses an artifact")
@@ -81,7 +83,9 @@ impl View<'_> {
         self.conn
             .prepare_cached(
                 "SELECT a.project_id, a.digest FROM artifact a WHERE a.created_at < ?1 AND NOT EXISTS
-                 (SELECT 1 FROM module_artifact x WHERE x.project_id = a.project_id AND x.digest = a.digest) LIMIT ?2",
+                 (SELECT 1 FROM module_artifact x WHERE x.project_id = a.project_id AND x.digest = a.digest)
+                 AND NOT EXISTS
+                 (SELECT 1 FROM attestation t WHERE t.project_id = a.project_id AND t.document = a.digest) LIMIT ?2",
             )
             .and_then(|mut it| {
                 it.query_map((before.0, limit), |row| Ok((ProjectId(row.get(0)?), Sha256(row.get(1)?))))?.collect()

@@ -327,6 +327,10 @@ impl Tx<'_> {
             "device_key",
             "device_hold",
             "device_queue_past",
+            "device_tpm",
+            "device_departure",
+            "device_transfer",
+            "device_counter",
         ] {
             self.conn
                 .execute(&format!("DELETE FROM {table} WHERE device_id = ?1"), [id.0])
@@ -351,12 +355,15 @@ pub(crate) fn state_name(state: DeviceState) -> &'static str {
         DeviceState::Accepted => "accepted",
         DeviceState::Rejected => "rejected",
         DeviceState::Quarantined => "quarantined",
+        DeviceState::Retiring => "retiring",
+        DeviceState::Retired => "retired",
+        DeviceState::Transferred => "transferred",
     }
 }
 
 pub(crate) fn read_state(row: &Row<'_>, at: usize) -> rusqlite::Result<DeviceState> {
     let name: String = row.get(at)?;
-    [DeviceState::Pending, DeviceState::Accepted, DeviceState::Rejected, DeviceState::Quarantined]
+    DeviceState::ALL
         .into_iter()
         .find(|state| state_name(*state) == name)
         .ok_or_else(|| rusqlite::Error::InvalidColumnType(at, name, rusqlite::types::Type::Text))

@@ -16,6 +16,8 @@ pub enum AuthorityKind {
     Issuing,
     /// Somebody else's, believed for the devices of one project.
     Device,
+    /// A maker of TPMs, believed about its chips in one project.
+    Tpm,
 }
 
 /// A certificate authority.
@@ -46,6 +48,18 @@ pub struct Claim {
     pub claimed_at: Option<Timestamp>,
 }
 
+/// An issuing authority that the root has yet to sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuingRequest {
+    pub name: String,
+    /// PKCS #10, PEM.
+    pub request: String,
+    /// PKCS #8, PEM.
+    pub key: Vec<u8>,
+    pub created_at: Timestamp,
+    pub created_by: String,
+}
+
 /// Why a device is kept out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
@@ -66,6 +80,24 @@ impl View<'_> {
             .doing("authorities")?
             .into_iter()
             .collect()
+    }
+
+    pub fn issuing_request(&self) -> Result<Option<IssuingRequest>, StoreError> {
+        self.conn
+            .prepare_cached("SELECT name, request, key, created_at, created_by FROM issuing_request")
+            .and_then(|mut it| {
+                let read = |row: &Row<'_>| {
+                    Ok(IssuingRequest {
+                        name: row.get(0)?,
+                        request: row.get(1)?,
+                        key: row.get(2)?,
+                        created_at: Timestamp(row.get(3)?),
+                        created_by: row.get(4)?,
+                    })
+                };
+                it.query_row([], read).optional()
+            })
+            .doing("a request for an issuing authority")
     }
 
     /// The ones that a project has registered.
@@ -120,6 +152,14 @@ impl View<'_> {
         Ok(cut(rows, limit, |claim| claim.id))
     }
 
+    /// The TPM that the device is in, if it has shown one.
+    pub fn device_tpm(&self, project: ProjectId, device: DeviceId) -> Result<Option<[u8; 32]>, StoreError> {
+        self.conn
+            .prepare_cached("SELECT tpm FROM device_tpm WHERE device_id = ?1 AND project_id = ?2")
+            .and_then(|mut it| it.query_row((device.0, project.0), |row| row.get(0)).optional())
+            .doing("a device's TPM")
+    }
+
     pub fn device_hold(&self, project: ProjectId, device: DeviceId) -> Result<Option<Hold>, StoreError> {
         self.conn
             .prepare_cached("SELECT reason, since FROM device_hold WHERE device_id = ?1 AND project_id = ?2")
@@ -136,6 +176,14 @@ impl View<'_> {
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM device_queue_past WHERE device_id = ?1 AND queue = ?2)")
             .and_then(|mut it| it.query_row((device.0, queue), |row| row.get(0)))
             .doing("a device's queues")
+    }
+
+    /// Devices that a rule of the enrolment policy has let in since then.
+    pub fn count_enrolled(&self, project: ProjectId, rule: &str, since: Timestamp) -> Result<u32, StoreError> {
+        self.conn
+            .prepare_cached("SELECT count(*) FROM enrollment_hour WHERE project_id = ?1 AND rule = ?2 AND at > ?3")
+            .and_then(|mut it| it.query_row((project.0, rule, since.0), |row| row.get(0)))
+            .doing("a count of devices")
     }
 
     /// Devices that wait for a person to let them in.
@@ -174,6 +222,37 @@ impl Tx<'_> {
         Ok(self.conn.last_insert_rowid())
     }
 
+    /// A TPM is in one device.
+    pub fn save_device_tpm(&mut self, project: ProjectId, device: DeviceId, tpm: [u8; 32]) -> Result<(), StoreError> {
+        let added = self
+            .conn
+            .prepare_cached(
+                "INSERT INTO device_tpm (device_id, project_id, tpm) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (project_id, tpm) DO UPDATE SET tpm = tpm WHERE device_id = ?1",
+            )
+            .and_then(|mut it| it.execute((device.0, project.0, tpm)))
+            .doing("a device's TPM")?;
+        if added == 0 {
+            return Err(StoreError::Exists { kind: "device with this TPM", name: "another one".into() });
+        }
+        Ok(())
+    }
+
+    /// Replaces the one before: only the newest is signed. None: it was signed.
+    pub fn save_issuing_request(&mut self, new: Option<&IssuingRequest>) -> Result<(), StoreError> {
+        let what = "a request for an issuing authority";
+        self.conn.execute("DELETE FROM issuing_request", []).doing(what)?;
+        let Some(new) = new else { return Ok(()) };
+        self.conn
+            .execute(
+                "INSERT INTO issuing_request (id, name, request, key, created_at, created_by)
+                 VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+                (&new.name, &new.request, &new.key, new.created_at.0, &new.created_by),
+            )
+            .doing(what)?;
+        Ok(())
+    }
+
     /// Its certificates are believed no more.
     pub fn retire_authority(&mut self, id: i64) -> Result<(), StoreError> {
         self.conn
@@ -185,7 +264,7 @@ impl Tx<'_> {
 
     pub fn delete_project_authority(&mut self, project: ProjectId, name: &str) -> Result<bool, StoreError> {
         self.conn
-            .prepare_cached("DELETE FROM authority WHERE project_id = ?1 AND name = ?2 AND kind = 'device'")
+            .prepare_cached("DELETE FROM authority WHERE project_id = ?1 AND name = ?2 AND kind IN ('device', 'tpm')")
             .and_then(|mut it| it.execute((project.0, name)))
             .doing("deleting an authority")
             .map(|gone| gone > 0)
@@ -299,11 +378,37 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Counts a device that a rule has let in, and forgets those before `since`.
+    pub fn save_enrolled(
+        &mut self,
+        project: ProjectId,
+        (rule, device): (&str, DeviceId),
+        now: Timestamp,
+        since: Timestamp,
+    ) -> Result<(), StoreError> {
+        let what = "a count of devices";
+        self.conn
+            .prepare_cached("DELETE FROM enrollment_hour WHERE project_id = ?1 AND rule = ?2 AND at <= ?3")
+            .and_then(|mut it| it.execute((project.0, rule, since.0)))
+            .doing(what)?;
+        self.conn
+            .prepare_cached(
+                "INSERT OR REPLACE INTO enrollment_hour (project_id, rule, device_id, at) VALUES (?1, ?2, ?3, ?4)",
+            )
+            .and_then(|mut it| it.execute((project.0, rule, device.0, now.0)))
+            .doing(what)?;
+        Ok(())
+    }
+
     pub fn forget_queues(&mut self, device: DeviceId) -> Result<(), StoreError> {
         self.conn
             .prepare_cached("DELETE FROM device_queue_past WHERE device_id = ?1")
             .and_then(|mut it| it.execute([device.0]))
             .doing("a device's queues")?;
+        self.conn
+            .prepare_cached("DELETE FROM device_counter WHERE device_id = ?1")
+            .and_then(|mut it| it.execute([device.0]))
+            .doing("a device's counters")?;
         Ok(())
     }
 }
@@ -313,13 +418,14 @@ fn kind_name(kind: AuthorityKind) -> &'static str {
         AuthorityKind::Root => "root",
         AuthorityKind::Issuing => "issuing",
         AuthorityKind::Device => "device",
+        AuthorityKind::Tpm => "tpm",
     }
 }
 
 fn read_authority(row: &Row<'_>) -> Result<Authority, StoreError> {
     let what = "an authority";
     let kind: String = row.get(1).doing(what)?;
-    let kinds = [AuthorityKind::Root, AuthorityKind::Issuing, AuthorityKind::Device];
+    let kinds = [AuthorityKind::Root, AuthorityKind::Issuing, AuthorityKind::Device, AuthorityKind::Tpm];
     let kind = kinds.into_iter().find(|known| kind_name(*known) == kind);
     let state: String = row.get(6).doing(what)?;
     Ok(Authority {

@@ -5,12 +5,15 @@
 
 pub mod accounts;
 pub mod actions;
+pub mod approvals;
 pub mod artifacts;
+pub mod attestations;
 pub mod audit;
 pub mod blobs;
 pub mod channels;
 pub mod commands;
 pub mod configurations;
+pub mod departures;
 pub mod devices;
 pub mod error;
 pub mod events;
@@ -18,6 +21,7 @@ pub mod idempotency;
 pub mod identity;
 pub mod join;
 pub mod metadata;
+pub mod oidc;
 pub mod outbox;
 pub mod page;
 pub mod projects;
@@ -28,13 +32,16 @@ pub mod rollouts;
 pub mod routes;
 #[cfg(test)]
 mod sample;
+pub mod secrets;
 mod select;
 pub mod sessions;
 pub mod sqlite;
 pub mod standing;
 pub mod timeline;
+pub mod totp;
 pub mod twins;
 pub mod tx;
+pub mod workloads;
 pub mod writer;
 
 pub use error::StoreError;

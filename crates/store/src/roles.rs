@@ -65,7 +65,8 @@ impl View<'_> {
             .doing("role bindings")
     }
 
-    /// Whose decisions an account's are: a person's own, a service account's of whoever made it.
+    /// Whose decisions an account's are: a person's own, whichever way he logged in; a service account's of whoever made
+    /// it.
     pub fn person_behind(&self, project: ProjectId, account: AccountId) -> Result<AccountId, StoreError> {
         const STEPS_MAX: usize = 16;
         let mut at = account;
@@ -73,7 +74,7 @@ impl View<'_> {
             let maker: Option<Option<i64>> = self
                 .conn
                 .prepare_cached(
-                    "SELECT CASE WHEN password IS NULL THEN created_by END FROM account
+                    "SELECT coalesce(same_as, CASE WHEN password IS NULL THEN created_by END) FROM account
                      WHERE project_id = ?1 AND id = ?2",
                 )
                 .and_then(|mut it| it.query_row((project.0, at.0), |row| row.get(0)).optional())
@@ -111,9 +112,11 @@ impl Tx<'_> {
             .execute("DELETE FROM role WHERE project_id = ?1 AND name = ?2", (project.0, name))
             .doing("deleting a role")?;
         if gone > 0 {
-            self.conn
-                .execute("DELETE FROM role_binding WHERE project_id = ?1 AND role = ?2", (project.0, name))
-                .doing("deleting a role")?;
+            for table in ["role_binding", "group_role"] {
+                self.conn
+                    .execute(&format!("DELETE FROM {table} WHERE project_id = ?1 AND role = ?2"), (project.0, name))
+                    .doing("deleting a role")?;
+            }
         }
         Ok(gone > 0)
     }

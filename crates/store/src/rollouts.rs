@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use muster_domain::rollout::spec::Spec;
-use muster_domain::rollout::{Person, Phase, Rollout, Wave};
+use muster_domain::rollout::{Clearance, Person, Phase, Rollout, Wave};
 use muster_vocab::selector::Selector;
 use muster_vocab::{ProjectId, ReleaseId, RolloutId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -25,6 +25,8 @@ struct Body {
     retry_of: Option<RolloutId>,
     author: Person,
     approved_by: Option<Person>,
+    #[serde(default)]
+    clearance: Clearance,
     started_at: Option<i64>,
 }
 
@@ -183,6 +185,7 @@ fn body(rollout: &Rollout) -> Result<String, StoreError> {
         retry_of: rollout.retry_of,
         author: rollout.author.clone(),
         approved_by: rollout.approved_by.clone(),
+        clearance: rollout.clearance.clone(),
         started_at: rollout.started_at.map(|at| at.0),
     })
     .doing("a rollout's body")
@@ -202,6 +205,7 @@ fn read(row: &Row<'_>) -> Result<Rollout, StoreError> {
         retry_of: body.retry_of,
         author: body.author,
         approved_by: body.approved_by,
+        clearance: body.clearance,
         created_at: Timestamp(row.get(4).doing(what)?),
         started_at: body.started_at.map(Timestamp),
         revision: row.get::<_, i64>(5).doing(what)?.cast_unsigned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_domain::action::{Action, ActionState, Push};
 use muster_domain::release::{Release, ReleaseState};
 use muster_domain::rollout::spec::{Advance, ERRORS_DEFAULT, OnError, SUCCESS_DEFAULT, Spec, Take, WaveSpec};
-use muster_domain::rollout::{Person, Phase, Rollout, Wave};
+use muster_domain::rollout::{Clearance, Person, Phase, Rollout, Wave};
 use muster_vocab::{AccountId, ActionId, DeviceId, Name, ReleaseId, RolloutId, Timestamp};
 use tempfile::TempDir;
 
@@ -68,6 +68,7 @@ pub(crate) fn rollout(name: &str, release: ReleaseId) -> Rollout {
         retry_of: None,
         author: Person { id: AccountId(1), name: "ann".into() },
         approved_by: None,
+        clearance: Clearance::default(),
         created_at: NOW,
         started_at: None,
         revision: 1,

@@ -17,7 +17,7 @@ use crate::{StoreError, View};
 
 /// Migrations in order. Each only expands what the one before left, so that the server of the release before
 /// still runs on it; what it replaces is dropped a release later.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 13] = [
     include_str!("schema/0001_first.sql"),
     include_str!("schema/0002_agent.sql"),
     include_str!("schema/0003_twin.sql"),
@@ -26,6 +26,11 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("schema/0006_roles.sql"),
     include_str!("schema/0007_metadata.sql"),
     include_str!("schema/0008_audit.sql"),
+    include_str!("schema/0009_secrets.sql"),
+    include_str!("schema/0010_attestations.sql"),
+    include_str!("schema/0011_lifecycle.sql"),
+    include_str!("schema/0012_login.sql"),
+    include_str!("schema/0013_approvals.sql"),
 ];
 
 /// Statements kept compiled per connection: about twice as many as there are questions.

@@ -24,9 +24,14 @@ pub fn generate(prefix: &str) -> Result<String, NoChance> {
 
 /// Random hex for names of things that nobody should guess.
 pub fn random_hex(bytes: usize) -> Result<String, NoChance> {
+    Ok(muster_vocab::digest::hex(&random(bytes)?))
+}
+
+/// Random bytes from the operating system.
+pub fn random(bytes: usize) -> Result<Vec<u8>, NoChance> {
     let mut random = vec![0; bytes];
     getrandom::fill(&mut random).map_err(NoChance)?;
-    Ok(muster_vocab::digest::hex(&random))
+    Ok(random)
 }
 
 /// What is stored of a secret.

@@ -46,6 +46,8 @@ id!(RolloutId, "r-", "A rollout, shown as `r-12`.");
 id!(ActionId, "", "An action: a plain decimal that fits a signed 32-bit integer, because DDI clients parse it as one.");
 id!(TokenId, "t-", "An API token, shown as `t-3`; never the secret itself.");
 id!(AccountId, "u-", "A person or service account.");
+id!(RuleId, "ar-", "A rule of approval, shown as `ar-3`.");
+id!(ReviewId, "rv-", "A review that somebody owes, shown as `rv-3`.");
 id!(OutboxId, "o-", "An effect that waits to be carried out.");
 
 #[cfg(test)]

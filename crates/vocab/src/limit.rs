@@ -127,12 +127,16 @@ pub const EVENT_STREAMS_MAX: usize = 1000;
 pub const DEVICE_CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 86_400);
 /// A device that lay in a drawer may renew a certificate that has run out for this long, as long as its key is known.
 pub const DEVICE_CERTIFICATE_GRACE: Duration = Duration::from_secs(2 * 365 * 86_400);
-/// The server's own certificate; made anew at each start and every day.
+/// The server's own certificate; made anew at each start and after two thirds of its life.
 pub const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// A TLS handshake has to be over in this time.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Handshakes under way on one core: each takes about 0.3 ms of it, and devices that are connected come in between.
-pub const HANDSHAKES_PER_CORE_MAX: usize = 2;
+/// Handshakes under way on one core. Most of them wait for the other side, which may be far away or say nothing at all;
+/// each takes some 20 KB meanwhile. The kernel keeps those that come then.
+pub const HANDSHAKES_PER_CORE_MAX: usize = 1024;
+/// Handshakes that are being computed or are next on one core: a step takes about 0.15 ms, and devices that are connected
+/// come in between.
+pub const HANDSHAKE_STEPS_PER_CORE_MAX: usize = 2;
 /// Devices of one project that wait for a person; more is a flood.
 pub const PENDING_DEVICES_MAX: u32 = 10_000;
 /// Keys told in advance with one request.
@@ -145,11 +149,33 @@ pub const PROJECTS_MAX: usize = 1000;
 pub const ROLES_PER_PROJECT_MAX: usize = 100;
 /// Each is looked at on every request of the account.
 pub const ROLES_PER_ACCOUNT_MAX: usize = 32;
+/// Rules of one project's approvals: each is judged whenever a rollout is about to start.
+pub const APPROVAL_RULES_MAX: usize = 32;
+/// People whose approval one rule can ask for: more never come together.
+pub const APPROVALS_NEEDED_MAX: u32 = 16;
+/// How long an approval counts if its rule doesn't say: a working day and the night after it.
+pub const APPROVAL_LIFE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// Less is over before the second person has looked.
+pub const APPROVAL_LIFE_MIN: Duration = Duration::from_secs(60);
+/// More is a standing permission, which a role is for.
+pub const APPROVAL_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Reasons and notes of reviews, in characters: a paragraph.
+pub const REVIEW_CHARS_MAX: usize = 2000;
 /// Rules of one project's enrolment policy.
 pub const ENROLLMENT_RULES_MAX: usize = 32;
+/// Address ranges of one rule: a site has few.
+pub const ENROLLMENT_ADDRESSES_MAX: usize = 32;
 
 /// Configurations of one project: each is looked at for every device.
 pub const CONFIGURATIONS_PER_PROJECT_MAX: u32 = 200;
+/// Keys of one project whose signatures on documents count: each is tried on each document.
+pub const RING_KEYS_PER_PROJECT_MAX: usize = 100;
+/// One bill of materials or provenance: it is read as a whole.
+pub const ATTESTATION_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Secrets of one project: all names are at hand whenever a device's files are rendered.
+pub const SECRETS_PER_PROJECT_MAX: u32 = 1_000;
+/// One secret: a key with its chain, many times over.
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 /// Files of one configuration; more is a release.
 pub const FILES_PER_CONFIGURATION_MAX: usize = 64;
 /// Paths on devices: Linux takes 4096 bytes, people write less.
@@ -248,6 +274,13 @@ pub const AUDIT_CHECKPOINT_RECORDS: u32 = 1000;
 pub const AUDIT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 /// Roots that one refresh goes forward; the next refresh goes on from there.
 pub const TUF_ROOTS_MAX: u32 = 256;
+/// Tasks for TPMs that wait for their answers, at some 500 bytes each: a plant's whole shift at once.
+pub const TPM_TASKS_MAX: usize = 10_000;
+/// A device's evidence of its TPM: certificates of a chip and its maker's issuers, two keys, a signature.
+pub const TPM_EVIDENCE_BYTES_MAX: usize = 32 * 1024;
+/// Paths that one decommission names, and the bytes of each: a device names what it may lose in its own file, too.
+pub const WIPE_PATHS_MAX: usize = 32;
+pub const WIPE_PATH_BYTES_MAX: usize = 1024;
 /// Signed metadata, one document: what other clients of the standard allow, so that their repositories can be read.
 pub const TUF_ROOT_BYTES_MAX: u64 = 512_000;
 pub const TUF_TIMESTAMP_BYTES_MAX: u64 = 16_384;
@@ -257,3 +290,35 @@ pub const TUF_TARGETS_BYTES_MAX: u64 = 5_000_000;
 pub const TUF_ROLES_VISITED_MAX: usize = 32;
 /// Releases that one channel vouches for at a time: a device reads them all, at some 200 bytes each.
 pub const CHANNEL_RELEASES_MAX: usize = 200;
+
+/// Wrong codes in a row, after the right password, before a second factor is locked.
+pub const TOTP_WRONG_MAX: u32 = 5;
+/// Five guesses in this time find one of three valid codes in a million once in four years.
+pub const TOTP_LOCK: Duration = Duration::from_secs(15 * 60);
+/// Enough for years of lost phones, few enough for one card in a wallet.
+pub const RECOVERY_CODES: usize = 10;
+
+/// A session of somebody whom an issuer vouched for, and the roles of his groups: who leaves is out within a day's work.
+pub const ISSUER_SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// Logins that wait for somebody to finish them elsewhere.
+pub const LOGINS_PENDING_MAX: usize = 10_000;
+/// Time to type a password and a second factor at an issuer.
+pub const LOGIN_PENDING: Duration = Duration::from_secs(10 * 60);
+/// A ticket is redeemed at once by the program that waits for it.
+pub const LOGIN_TICKET_LIFE: Duration = Duration::from_secs(60);
+/// Requests to issuers at once: each holds a thread.
+pub const ISSUER_REQUESTS_MAX: usize = 4;
+/// No honest issuer takes longer, nor says more.
+pub const ISSUER_TIMEOUT: Duration = Duration::from_secs(10);
+pub const ISSUER_ANSWER_BYTES_MAX: u64 = 1024 * 1024;
+/// What issuers say about themselves is asked for again after this time, and at once when a key is unknown.
+pub const ISSUER_KEPT: Duration = Duration::from_secs(10 * 60);
+/// Tokens with made-up keys make the server ask an issuer at most this often.
+pub const ISSUER_ASKED_EVERY: Duration = Duration::from_secs(10);
+pub const OIDC_PROVIDERS_PER_PROJECT_MAX: usize = 20;
+/// Groups that are mapped to roles.
+pub const OIDC_GROUPS_MAX: usize = 200;
+pub const WORKLOADS_PER_PROJECT_MAX: usize = 200;
+/// A program asks again: what is stolen from a build's log is worth nothing soon.
+pub const WORKLOAD_TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
+pub const WORKLOAD_TOKEN_LIFE_MAX: Duration = Duration::from_secs(3600);

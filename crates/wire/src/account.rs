@@ -35,6 +35,9 @@ pub struct Login {
     /// The project to work in; the only one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
+    /// Of the second factor, if the account has one: the present code, or a recovery code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -21,6 +21,42 @@ pub struct Join {
     /// PKCS #10, PEM. The device wants a certificate for its key, not a token. Nothing but the key is taken from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// The key of the request lies in a TPM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<TpmEvidence>,
+}
+
+/// What a device shows of its TPM. Binary members are base64.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmEvidence {
+    /// The endorsement key's certificate and its issuers', DER.
+    pub endorsement: Vec<String>,
+    /// TPM2B_PUBLIC of the attestation key.
+    pub attestation: String,
+    /// TPM2B_PUBLIC of the key of the request.
+    pub key: String,
+    /// TPMS_ATTEST by TPM2_Certify, and its signature, DER.
+    pub certified: String,
+    pub signature: String,
+    /// Once the server has set a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<TpmAnswer>,
+}
+
+/// Answer 200 to a join with a TPM: the secret that only this TPM opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmTask {
+    pub task: String,
+    /// TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET, base64.
+    pub credential: String,
+    pub seed: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmAnswer {
+    pub task: String,
+    /// Base64.
+    pub secret: String,
 }
 
 /// What the device proves itself by from now on: a token, shown only now, or a certificate.
@@ -60,6 +96,52 @@ pub struct Waiting {
 pub struct Renewal {
     /// PKCS #10, PEM.
     pub request: String,
+}
+
+/// `GET /device/v1/wipe`: what a device shall destroy that was decommissioned. Refusals of everything else say
+/// `decommissioned`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WipeOrder {
+    /// Absolute. The device takes of it what its own file allows.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// And all that its own file names.
+    #[serde(default)]
+    pub defaults: bool,
+}
+
+/// `POST /device/v1/wipe`: the device begins. Answered with a [`WipeReceipt`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WipeBegun {
+    /// What it will not destroy, because its own file doesn't allow it.
+    #[serde(default)]
+    pub refused: Vec<String>,
+}
+
+/// What the device tells its end with, after it has destroyed its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WipeReceipt {
+    pub receipt: String,
+}
+
+/// `POST /device/v1/wipe/done`, by nobody in particular. Answered with 204, however often.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WipeDone {
+    pub receipt: String,
+    #[serde(default)]
+    pub wiped: Vec<String>,
+    /// What could not be destroyed, and why.
+    #[serde(default)]
+    pub failed: Vec<String>,
+}
+
+/// `POST /device/v1/transfer`: a device that is refused as `transferred` follows into its new project. Answered with a
+/// [`Joined`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transferred {
+    /// PKCS #10, PEM, by a device that has a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 /// `GET /device/v1/root`: the server's root certificate. Believed only by its digest, which somebody has told.
@@ -184,6 +266,16 @@ pub struct Reports {
     /// Names the queue; a device that lost its state starts a new one, whose numbers begin at 1.
     pub queue: String,
     pub reports: Vec<Report>,
+    /// Counters that never go back while the queue has this name: the last report that the device knows to be taken, and
+    /// how often it was started. Lower ones than before are those of a copy, or of an old backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Counters>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    pub taken: u64,
+    pub boots: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -302,6 +394,29 @@ pub enum ConfigurationState {
 pub struct Configuration {
     pub version: u64,
     pub files: Vec<ConfigurationFile>,
+}
+
+/// `POST /device/v1/secrets`: the values for the marks in the files of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretsAsk {
+    /// The version whose files hold the marks.
+    pub configuration: u64,
+    /// X25519 public key, made for this question; base64.
+    pub key: String,
+    /// Of the device's identity: SubjectPublicKeyInfo, DER, base64.
+    pub public_key: String,
+    /// How it signed, by the number of the scheme in TLS.
+    pub scheme: u16,
+    /// Over `muster secrets 1`, NUL, and the 32 bytes of `key`; base64.
+    pub signature: String,
+}
+
+/// What the device alone opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedSecrets {
+    /// JSON, an object of marks and their values; sealed, base64.
+    pub sealed: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,6 +17,12 @@ pub enum DeviceState {
     Rejected,
     /// Kept out by Muster, because something is wrong with its identity: `hold` says what.
     Quarantined,
+    /// Decommissioned; it has yet to say that it has destroyed its data.
+    Retiring,
+    /// Decommissioned; its history stays until it is deleted.
+    Retired,
+    /// It belongs to another project now.
+    Transferred,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

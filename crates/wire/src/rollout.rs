@@ -4,6 +4,8 @@ use muster_vocab::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::approval::{ApprovalNeed, RolloutApproval};
+
 /// What a wave takes, of the devices no earlier wave took. Exactly one field is set; the last wave always takes the rest too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -217,6 +219,14 @@ pub struct Rollout {
     pub approval: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+    /// What it needs before it starts; nothing once it has started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals_needed: Vec<ApprovalNeed>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<RolloutApproval>,
+    /// Who started it without the approvals it needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broke_glass: Option<String>,
     pub confirmation: bool,
     pub priority: u16,
     pub dynamic: bool,

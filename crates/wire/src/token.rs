@@ -19,10 +19,14 @@ pub enum Scope {
     RolloutsWrite,
     #[serde(rename = "rollouts:approve")]
     RolloutsApprove,
+    #[serde(rename = "rollouts:break-glass")]
+    RolloutsBreakGlass,
     #[serde(rename = "commands:write")]
     CommandsWrite,
     #[serde(rename = "sessions:write")]
     SessionsWrite,
+    #[serde(rename = "secrets:write")]
+    SecretsWrite,
     #[serde(rename = "admin")]
     Admin,
 }

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A device in a folder.
-struct Device {
-    folder: TempDir,
+pub(crate) struct Device {
+    pub folder: TempDir,
     name: String,
     agent: Option<Child>,
 }
@@ -27,7 +27,7 @@ impl Drop for Device {
 }
 
 impl Device {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().display();
         let text = format!(
@@ -38,15 +38,15 @@ impl Device {
         Self { folder, name: name.to_owned(), agent: None }
     }
 
-    fn file(&self) -> String {
+    pub fn file(&self) -> String {
         self.folder.path().join("agent.toml").to_str().unwrap().to_owned()
     }
 
-    fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
 
-    fn identity(&self) -> Value {
+    pub fn identity(&self) -> Value {
         serde_json::from_str(&self.text("state/identity.json")).unwrap_or(Value::Null)
     }
 
@@ -56,24 +56,24 @@ impl Device {
         join
     }
 
-    fn join(&self, server: &Server, words: &[&str]) -> Output {
+    pub(crate) fn join(&self, server: &Server, words: &[&str]) -> Output {
         self.joining(server, words).output().unwrap()
     }
 
     #[track_caller]
-    fn joined(&self, server: &Server, words: &[&str]) {
+    pub fn joined(&self, server: &Server, words: &[&str]) {
         let said = self.join(server, words);
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     }
 
-    fn run(&mut self) {
+    pub fn run(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut run = Command::new(program("muster-agent").unwrap());
         run.args(["run", "--config", &self.file()]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.agent = Some(run.spawn().unwrap());
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         if let Some(mut agent) = self.agent.take() {
             let _ = agent.kill();
             let _ = agent.wait();
@@ -81,7 +81,7 @@ impl Device {
     }
 }
 
-fn start() -> (Server, String) {
+pub(crate) fn start() -> (Server, String) {
     let server = Server::start_tls();
     set_project(server.admin(), &json!({ "poll_interval_s": 1 }));
     let pin = server.admin().get("/identity").expect(200).at("/pin");
@@ -89,12 +89,12 @@ fn start() -> (Server, String) {
     (server, pin)
 }
 
-fn join_token(admin: &Api) -> String {
+pub(crate) fn join_token(admin: &Api) -> String {
     let made = admin.post("/join-tokens", &json!({ "name": "line-3", "life_s": 3600 })).expect(201);
     made.at("/secret").as_str().unwrap().to_owned()
 }
 
-fn seen(admin: &Api, name: &str) -> Value {
+pub(crate) fn seen(admin: &Api, name: &str) -> Value {
     admin.get(&format!("/devices/{name}")).expect(200).at("/last_seen")
 }
 

@@ -7,15 +7,17 @@ use muster_tests::operator::{action_in, digest, make_gateway_token, publish, rol
 use muster_tests::server::{ADMIN, PASSWORD, Server};
 use serde_json::{Value, json};
 
-const SCOPES: [&str; 9] = [
+const SCOPES: [&str; 11] = [
     "read",
     "devices:write",
     "artifacts:write",
     "releases:write",
     "rollouts:write",
     "rollouts:approve",
+    "rollouts:break-glass",
     "commands:write",
     "sessions:write",
+    "secrets:write",
     "admin",
 ];
 
@@ -39,6 +41,9 @@ fn requests(rollout: &str, action: i64) -> Vec<(&'static str, &'static str, Stri
         "name": "app", "version": "1", "artifacts": [{ "digest": digest(CONTENT) }] }] });
     let configuration = json!({ "select": "all", "files": [{ "path": "/etc/a", "content": "" }] });
     let session = json!({ "what": { "command": "open_session", "session": { "kind": "shell" } } });
+    let provider = json!({ "issuer": "https://id.example", "client_id": "muster" });
+    let workload = json!({ "issuer": "https://id.example", "audience": "muster", "subject": "ci", "account": "eve",
+        "scopes": ["read"] });
     let of_rollout = |order: &str| format!("/rollouts/{rollout}/{order}");
     let mut all = vec![
         ("devices:write", "POST", "/devices".to_owned(), json!({ "name": "sn-2" })),
@@ -57,6 +62,8 @@ fn requests(rollout: &str, action: i64) -> Vec<(&'static str, &'static str, Stri
         ("commands:write", "POST", format!("/devices/{NAME}/commands"), json!({ "what": { "command": "reboot" } })),
         ("sessions:write", "POST", format!("/devices/{NAME}/commands"), session),
         ("sessions:write", "GET", "/sessions/5e55/recording".into(), Value::Null),
+        ("secrets:write", "PUT", "/secrets/key".into(), json!({ "value": "x" })),
+        ("secrets:write", "DELETE", "/secrets/key".into(), Value::Null),
         ("artifacts:write", "POST", "/uploads".into(), upload),
         ("artifacts:write", "DELETE", format!("/artifacts/{}", digest(CONTENT)), Value::Null),
         ("releases:write", "POST", "/releases".into(), release),
@@ -71,10 +78,19 @@ fn requests(rollout: &str, action: i64) -> Vec<(&'static str, &'static str, Stri
         ("rollouts:write", "POST", format!("/actions/{action}/cancel"), none.clone()),
         ("rollouts:approve", "POST", of_rollout("approve"), none.clone()),
         ("rollouts:approve", "POST", of_rollout("deny"), none.clone()),
+        ("rollouts:break-glass", "POST", of_rollout("break-glass"), json!({ "reason": "x" })),
+        ("rollouts:approve", "POST", "/reviews/rv-1/close".into(), json!({ "note": "x" })),
+        ("admin", "PUT", "/approval-rules".into(), json!({ "needed": 1, "role": "security-officer" })),
+        ("admin", "DELETE", "/approval-rules/ar-1".into(), Value::Null),
         ("admin", "PATCH", "/project".into(), none.clone()),
         ("admin", "POST", "/project/gateway-token".into(), Value::Null),
         ("admin", "DELETE", "/project/gateway-token".into(), Value::Null),
         ("admin", "POST", "/accounts".into(), json!({ "name": "eve", "scopes": ["admin"] })),
+        ("admin", "PUT", "/oidc-providers/corp".into(), provider),
+        ("admin", "DELETE", "/oidc-providers/corp".into(), Value::Null),
+        ("admin", "PUT", "/workloads/builds".into(), workload),
+        ("admin", "DELETE", "/workloads/builds".into(), Value::Null),
+        ("admin", "DELETE", "/accounts/eve/totp".into(), Value::Null),
         ("admin", "DELETE", "/accounts/eve".into(), Value::Null),
     ];
     for order in ["start", "pause", "resume", "abort", "rollback", "next-wave"] {
@@ -113,7 +129,13 @@ fn every_scope_may_read() {
     let release = publish(field.admin(), "os", "1", (FILE, CONTENT));
     let rollout = roll_out(field.admin(), &release, NAME, &json!({}));
     let lists = ["/devices", "/rollouts", "/actions", "/releases", "/artifacts", "/channels", "/tokens", "/accounts"];
-    let lists = lists.into_iter().chain(["/configurations", "/sessions", "/devices/sn-1/commands"]);
+    let lists = lists.into_iter().chain([
+        "/oidc-providers",
+        "/workloads",
+        "/configurations",
+        "/sessions",
+        "/devices/sn-1/commands",
+    ]);
     let things =
         ["/audit", "/audit/verify", "/project", "/whoami", "/devices:count", "/devices/sn-1/why", "/releases/os/1"];
     let things = things.into_iter().chain(["/devices/sn-1/configuration", "/devices/sn-1/twin"]);

@@ -14,7 +14,30 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 const MARK: &str = "secretive";
 const ABSENT: &str = "nothing-of-this-name";
 /// They are about the caller himself, or about nobody.
-const OWN: [&str; 4] = ["/api/v1/login", "/api/v1/logout", "/api/v1/password", "/api/v1/whoami"];
+const OWN: [&str; 14] = [
+    "/api/v1/login",
+    "/api/v1/login/oidc/link",
+    "/api/v1/login/oidc/poll",
+    "/api/v1/login/oidc/redeem",
+    "/api/v1/login/oidc/{provider}/callback",
+    "/api/v1/login/oidc/{provider}/device",
+    "/api/v1/login/oidc/{provider}/start",
+    "/api/v1/logout",
+    "/api/v1/password",
+    "/api/v1/tokens/exchange",
+    "/api/v1/totp",
+    "/api/v1/totp/confirm",
+    "/api/v1/totp/disable",
+    "/api/v1/whoami",
+];
+
+fn provider() -> Value {
+    json!({ "issuer": "https://id.example", "client_id": MARK, "groups": {} })
+}
+
+fn workload() -> Value {
+    json!({ "issuer": "https://id.example", "audience": MARK, "subject": MARK, "account": MARK, "scopes": ["read"] })
+}
 
 fn document() -> Value {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json")).unwrap();
@@ -57,12 +80,20 @@ fn filled(server: &Server) -> BTreeMap<&'static str, String> {
     let _ = admin.post("/join-tokens", &json!({ "name": MARK, "life_s": 3600 })).expect(201);
     let _ = admin.post("/accounts", &json!({ "name": MARK, "scopes": ["read"] })).expect(201);
     let _ = admin.post("/roles", &json!({ "name": MARK, "scopes": ["read"] })).expect(201);
+    let _ = admin.put(&format!("/oidc-providers/{MARK}"), &provider()).expect(200);
+    let _ = admin.put(&format!("/workloads/{MARK}"), &workload()).expect(200);
+    let _ = admin.put(&format!("/secrets/{MARK}"), &json!({ "value": MARK })).expect(200);
     let binding = admin.post("/role-bindings", &json!({ "account": MARK, "role": "viewer" })).expect(201);
     let key = format!("sha256:{}", "ab".repeat(32));
     let _ = admin.post("/claims", &json!({ "claims": [{ "name": MARK, "key": key }] })).expect(201);
     let token = admin.post("/tokens", &json!({ "name": MARK, "scopes": ["read"], "life_s": 3600 })).expect(201);
     let order = json!({ "what": { "command": "run_script", "script": MARK, "arguments": [] } });
     let command = admin.post(&format!("/devices/{device}/commands"), &order).expect(201);
+    let rule = json!({ "needed": 1, "role": "security-officer", "select": format!("name == {MARK}") });
+    let rule = admin.put("/approval-rules", &rule).expect(200);
+    let waiting = roll_out(admin, &release, &device, &json!({ "approval": true, "name": format!("{MARK}-waits") }));
+    let _ = admin.post(&format!("/rollouts/{waiting}/break-glass"), &json!({ "reason": MARK })).expect(200);
+    let review = admin.get("/reviews").expect(200);
     let artifacts = admin.get("/artifacts").expect(200);
     let upload = json!({ "name": MARK, "size": 7, "digest": format!("sha256:{}", "cd".repeat(32)) });
     let upload = admin.post("/uploads", &upload);
@@ -77,6 +108,9 @@ fn filled(server: &Server) -> BTreeMap<&'static str, String> {
         ("join-tokens", MARK.to_owned()),
         ("accounts", MARK.to_owned()),
         ("roles", MARK.to_owned()),
+        ("oidc-providers", MARK.to_owned()),
+        ("workloads", MARK.to_owned()),
+        ("secrets", MARK.to_owned()),
         ("role-bindings", text(binding.at("/id"))),
         ("claims", MARK.to_owned()),
         ("authorities", MARK.to_owned()),
@@ -87,6 +121,8 @@ fn filled(server: &Server) -> BTreeMap<&'static str, String> {
         ("rollouts", rollout.to_string().trim_matches('"').to_owned()),
         ("sessions", MARK.to_owned()),
         ("metadata", "root".to_owned()),
+        ("approval-rules", text(rule.at("/id"))),
+        ("reviews", text(review.at("/items/0/id"))),
     ])
 }
 
@@ -134,6 +170,9 @@ fn body(method: &str, path: &str, things: &BTreeMap<&'static str, String>) -> Va
         ("PUT", "/configurations/{name}") => {
             json!({ "select": "all", "files": [{ "path": "/etc/a", "content": "b" }] })
         }
+        ("PUT", "/oidc-providers/{name}") => provider(),
+        ("PUT", "/workloads/{name}") => workload(),
+        ("PUT", "/secrets/{name}") => json!({ "value": "x" }),
         ("PUT", "/metadata/{role}") => json!({ "document": "{}" }),
         ("PUT", "/channels/{name}") => json!({ "release": format!("{MARK}@1") }),
         ("POST", "/rollouts") => json!({ "release": format!("{MARK}@1"), "select": "all" }),
@@ -149,6 +188,8 @@ fn body(method: &str, path: &str, things: &BTreeMap<&'static str, String>) -> Va
         ("POST", "/authorities") => json!({ "name": "x", "certificate": "x" }),
         ("POST", "/releases/{name}/{version}/yank") => json!({ "reason": "x" }),
         ("POST", "/projects") => json!({ "name": "x", "account": "x", "password": "correct horse battery" }),
+        ("PUT", "/approval-rules") => json!({ "needed": 1, "role": "security-officer" }),
+        ("POST", "/reviews/{id}/close") => json!({ "note": "x" }),
         ("POST" | "PUT" | "PATCH", _) => json!({}),
         _ => Value::Null,
     }
@@ -175,7 +216,9 @@ fn another_project_sees_and_touches_nothing_and_cannot_tell_what_there_is() {
         if OWN.contains(&here.as_str()) || is_stream(&path) || path == "/identity/rotate" {
             continue;
         }
-        if method == "PUT" && path == "/configurations/{name}" {
+        if method == "PUT"
+            && ["/configurations/{name}", "/oidc-providers/{name}", "/secrets/{name}"].contains(&path.as_str())
+        {
             // It makes what isn't there, in the caller's own project.
             continue;
         }
@@ -330,7 +373,8 @@ fn an_order_is_refused_before_anything_tells_whether_the_rollout_exists() {
     let rollout = roll_out(admin, &release, "sn-1", &json!({ "approval": true, "start": false }));
     let reader = admin.post("/tokens", &json!({ "name": "r", "scopes": ["read"], "life_s": 60 })).expect(201);
     let reader = admin.with_token(reader.at("/secret").as_str().unwrap());
-    let orders = ["start", "approve", "deny", "pause", "resume", "abort", "rollback", "next-wave", "retry"];
+    let orders =
+        ["start", "break-glass", "approve", "deny", "pause", "resume", "abort", "rollback", "next-wave", "retry"];
     for order in orders {
         let there = reader.post(&format!("/rollouts/{rollout}/{order}"), &json!({})).expect(403);
         for absent in ["r-987654321", "nothing-of-this-name"] {

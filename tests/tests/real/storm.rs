@@ -72,6 +72,7 @@ fn through_storms_and_kills_the_server_comes_to_know_what_each_board_runs() {
         poll_ms: None,
         faults: Some(Kinds::ALL),
         calm: calm.clone(),
+        trust: None,
         journal: None,
     };
     let stats = Arc::new(Stats::default());

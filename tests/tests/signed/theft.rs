@@ -1,6 +1,7 @@
 //! A thief has the server's whole disk and its running process: every byte, every key that is on it.
 
 use muster_tests::operator::{self, action_in, roll_out};
+use muster_trust::seal::Keyring;
 use muster_trust::tuf::make::{TargetPlan, next_channel};
 use muster_trust::tuf::secret_key::SecretKey;
 use muster_trust::tuf::statement::{SignedArtifact, SignedComponent, Statement};
@@ -34,7 +35,7 @@ fn a_thief_of_the_server_installs_nothing_that_was_not_signed_offline() {
     let channel = roles.as_array().unwrap().iter().find(|role| role["role"] == "channel-stable").unwrap();
     let document = channel["document"].as_str().unwrap().as_bytes().to_vec();
     for name in found {
-        let key = SecretKey::parse(&std::fs::read_to_string(keys.join(&name)).unwrap()).unwrap();
+        let key = stolen(&signed, &name);
         let statement = statement(evil);
         let plan = TargetPlan { bytes: statement.bytes(), custom: statement.custom() };
         let forged =
@@ -51,6 +52,15 @@ fn a_thief_of_the_server_installs_nothing_that_was_not_signed_offline() {
         assert!(told.contains("metadata was refused") || told.contains("vouches for it"), "{told}");
         assert_eq!(device.text("app/current/page"), "one");
     }
+}
+
+/// The master key lies on the same disk, unless its owner keeps it elsewhere.
+fn stolen(signed: &Signed, name: &str) -> SecretKey {
+    let data = signed.server.data();
+    let master = Keyring::parse(&std::fs::read_to_string(data.join("master.key")).unwrap()).unwrap();
+    let sealed = std::fs::read(data.join("keys").join(name)).unwrap();
+    let pem = master.open(&format!("file {name}"), &sealed).unwrap();
+    SecretKey::parse(std::str::from_utf8(&pem).unwrap()).unwrap()
 }
 
 fn statement(bytes: &[u8]) -> Statement {
@@ -71,8 +81,7 @@ fn write_past_the_server(signed: &Signed, forged: &[u8]) {
 
     use muster_trust::tuf::make;
 
-    let keys = signed.server.data().join("keys");
-    let online = SecretKey::parse(&std::fs::read_to_string(keys.join("online.pem")).unwrap()).unwrap();
+    let online = stolen(signed, "online.pem");
     let database = rusqlite::Connection::open(signed.server.data().join("muster.db")).unwrap();
     database.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
     let read = |name: &str| -> Vec<u8> {

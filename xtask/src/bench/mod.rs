@@ -14,6 +14,7 @@ mod pairs;
 mod postgresql;
 mod proc;
 mod server;
+pub mod tls;
 mod transitions;
 
 use clap::{Args, ValueEnum};
@@ -39,6 +40,8 @@ enum Name {
     Checkin,
     /// Deltas between real versions, next to zstd, xdelta3 and bsdiff.
     Delta,
+    /// Connections with certificates, next to bare rustls; memory of idle ones; a crowd that comes back.
+    Tls,
     /// Durable changes of state, next to the bare disk and to PostgreSQL.
     Transitions,
 }
@@ -48,12 +51,18 @@ impl Bench {
         if self.names.iter().any(|name| *name != Name::Delta) {
             process::run(&mut process::cargo(&["build", "--release", "--package", "muster"]))?;
         }
+        if cfg!(debug_assertions) && self.names.contains(&Name::Tls) {
+            // The clients and what is compared with run in this program, so it has to be as fast as the server.
+            process::run(&mut process::cargo(&["build", "--release", "--package", "xtask"]))?;
+            return process::become_program(process::command("target/release/xtask").args(std::env::args_os().skip(1)));
+        }
         let mut figures = Vec::new();
         for name in self.names {
             figures.extend(match name {
                 Name::Agent => agent::run()?,
                 Name::Checkin => checkin::run()?,
                 Name::Delta => delta::run()?,
+                Name::Tls => tls::run()?,
                 Name::Transitions => transitions::run()?,
             });
         }

@@ -41,6 +41,11 @@ pub fn written_bytes(pid: u32) -> anyhow::Result<u64> {
     field(&Path::new("/proc").join(pid.to_string()).join("io"), "write_bytes:")
 }
 
+/// What the kernel keeps for itself: sockets, descriptors and the like. Of the whole machine.
+pub fn slab_bytes() -> anyhow::Result<u64> {
+    Ok(field(Path::new("/proc/meminfo"), "Slab:")? * 1024)
+}
+
 fn field(file: &Path, name: &str) -> anyhow::Result<u64> {
     let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));

@@ -22,6 +22,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// If it was started with TLS.
+    pub tls_address: Option<SocketAddr>,
 }
 
 /// The operator API with a session of the administrator.
@@ -35,13 +37,26 @@ pub struct Operator {
 impl Server {
     /// Starts the release build on a folder and waits until it is ready.
     pub fn start(data: &Path) -> anyhow::Result<Self> {
+        Self::launch(data, None)
+    }
+
+    /// The same with HTTPS beside HTTP, by this certificate and key.
+    pub fn start_tls(data: &Path, pair: (&Path, &Path)) -> anyhow::Result<Self> {
+        Self::launch(data, Some(pair))
+    }
+
+    fn launch(data: &Path, pair: Option<(&Path, &Path)>) -> anyhow::Result<Self> {
         let mut command = process::command("target/release/muster");
         command.args(["server", "--listen", "127.0.0.1:0", "--log", "warn", "--data"]).arg(data);
+        if let Some((certificate, key)) = pair {
+            command.args(["--tls-listen", "127.0.0.1:0", "--tls-certificate"]).arg(certificate);
+            command.arg("--tls-key").arg(key);
+        }
         command.env("MUSTER_ADMIN_PASSWORD", PASSWORD).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().context("starting the server")?;
-        match told_address(&mut child) {
-            Ok(address) => {
-                let server = Self { child, address };
+        match told_addresses(&mut child, pair.is_some()) {
+            Ok((address, tls_address)) => {
+                let server = Self { child, address, tls_address };
                 server.wait_until_ready()?;
                 Ok(server)
             }
@@ -139,19 +154,30 @@ pub fn until<T>(
     }
 }
 
-/// The server prints one line once it listens.
-fn told_address(child: &mut Child) -> anyhow::Result<SocketAddr> {
+/// A server prints one line once it listens.
+pub fn told_address(child: &mut Child) -> anyhow::Result<SocketAddr> {
+    Ok(told_addresses(child, false)?.0)
+}
+
+/// Muster prints a second one if it speaks TLS.
+fn told_addresses(child: &mut Child, speaks_tls: bool) -> anyhow::Result<(SocketAddr, Option<SocketAddr>)> {
     let stdout = child.stdout.take().context("the server's output is piped")?;
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut line = String::new();
-        // An output that ends without a line is told as an empty one.
-        let _ = BufReader::new(stdout).read_line(&mut line);
-        let _ = tell.send(line);
+        let mut stdout = BufReader::new(stdout);
+        for _ in 0..=usize::from(speaks_tls) {
+            let mut line = String::new();
+            // An output that ends without a line is told as an empty one.
+            let _ = stdout.read_line(&mut line);
+            let _ = tell.send(line);
+        }
     });
-    let Ok(line) = told.recv_timeout(START_TIMEOUT) else { bail!("the server said nothing") };
-    let address = line.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
-    address.with_context(|| format!("the server said {line:?}"))
+    let next = |scheme: &str| {
+        let Ok(line) = told.recv_timeout(START_TIMEOUT) else { bail!("the server said nothing") };
+        let address = line.trim().strip_prefix(&format!("listening on {scheme}://"));
+        address.and_then(|address| address.parse().ok()).with_context(|| format!("the server said {line:?}"))
+    };
+    Ok((next("http")?, speaks_tls.then(|| next("https")).transpose()?))
 }
 
 /// Asks a process to stop; one that doesn't is killed.

@@ -34,7 +34,7 @@ impl World {
     pub fn log_in(origin: &str, password: &str) -> anyhow::Result<World> {
         let config = ureq::Agent::config_builder().timeout_global(Some(ANSWER_TIMEOUT)).http_status_as_error(false);
         let mut world = World { agent: config.build().into(), origin: origin.to_owned(), token: String::new() };
-        let login = Login { account: "admin".to_owned(), password: password.to_owned(), project: None };
+        let login = Login { account: "admin".to_owned(), password: password.to_owned(), project: None, code: None };
         world.token = world.post::<LoggedIn>("/login", &login).context("logging in")?.token;
         Ok(world)
     }

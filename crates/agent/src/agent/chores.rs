@@ -9,12 +9,14 @@ use std::time::Duration;
 use muster_vocab::ActionId;
 use muster_wire::agent::{
     Command, CommandSaid, CommandState, Configuration, ConfigurationSaid, ConfigurationState, Orders, Said,
+    SealedSecrets,
 };
 
 use super::talk::CALL_TIMEOUT;
 use super::{Agent, Wait, consent};
 use crate::commands::{self, CommandOutcome};
 use crate::keep::KeepError;
+use crate::secrets::{self, Secrets, SecretsError};
 use crate::state::{Configured, State};
 use crate::world::{NetError, World};
 use crate::{attributes, configuration};
@@ -47,6 +49,12 @@ impl Chores {
         self.gather_at = Duration::ZERO;
         self.look_at = Duration::ZERO;
     }
+}
+
+/// Why the files are not written now, and their version.
+enum Unfilled {
+    Later(u64),
+    Never(u64, String),
 }
 
 /// At a start: a restart that was ordered has happened, or a command was cut off.
@@ -174,12 +182,51 @@ impl Agent {
         if wanted.version <= configured.version || configured.refused == Some(wanted.version) {
             return Ok(());
         }
-        match configuration::apply(world, &self.settings.configuration, &wanted, &mut configured) {
+        let (wanted, secrets) = match self.fill_secrets(world, wanted) {
+            Ok(filled) => filled,
+            Err(Unfilled::Later(version)) => {
+                self.chores.configuration = Some(version);
+                self.chores.configure_at = world.host().uptime() + TRY_AGAIN;
+                return Ok(());
+            }
+            Err(Unfilled::Never(version, why)) => {
+                configured.refused = Some(version);
+                let messages = vec![why];
+                let said = ConfigurationSaid { version, state: ConfigurationState::Reverted, messages };
+                return self.conclude(world, configured, Some(said));
+            }
+        };
+        match configuration::apply(world, &self.settings.configuration, (&wanted, &secrets), &mut configured) {
             Ok(said) => self.conclude(world, configured, Some(said)),
             Err(failed) => {
                 self.chores.configuration = Some(wanted.version);
                 self.put_off(world, &failed);
                 Ok(())
+            }
+        }
+    }
+
+    /// Asks for the values of the secrets in the files, if there are any.
+    fn fill_secrets(&mut self, world: &dyn World, wanted: Configuration) -> Result<(Configuration, Secrets), Unfilled> {
+        if !secrets::needs(&wanted) {
+            return Ok((wanted, Secrets::default()));
+        }
+        let version = wanted.version;
+        let never = |why: SecretsError| Unfilled::Never(version, why.to_string());
+        let (asking, question) = secrets::ask(version, |message| world.net().prove(message)).map_err(never)?;
+        let path = "/device/v1/secrets";
+        match self.exchange::<SealedSecrets>(world, ("POST", path), Some(&question), CALL_TIMEOUT) {
+            Ok(answer) => {
+                let secrets = Secrets::open(asking, &answer).map_err(never)?;
+                Ok((secrets.fill(wanted).map_err(never)?, secrets))
+            }
+            Err(NetError::Refused { status: status @ (400 | 404), detail }) => {
+                Err(Unfilled::Never(version, format!("the server gave no secrets ({status}): {detail}")))
+            }
+            // Another version is on its way, or the server is.
+            Err(failed) => {
+                self.unanswered(world, &failed);
+                Err(Unfilled::Later(version))
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_vocab::{ActionId, Timestamp, limit};
-use muster_wire::agent::{ActionOrder, Deployment, Orders, Reports, Taken};
+use muster_wire::agent::{ActionOrder, Counters, Deployment, Orders, Reports, Taken};
 use serde::de::DeserializeOwned;
 
 use super::{Agent, Wait};
@@ -13,6 +13,9 @@ use crate::world::{Call, NetError, World};
 
 /// An exchange of messages; longer and the way is taken for broken.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Codes of refusals of a device that has left.
+const DECOMMISSIONED: &str = "decommissioned";
+const TRANSFERRED: &str = "transferred";
 /// While an update is under way.
 const POLL_BUSY: Duration = Duration::from_secs(30);
 /// The first pause after a failure; it doubles up to [`BACKOFF_MAX`].
@@ -34,12 +37,22 @@ pub(super) struct Link {
     offset_ms: i64,
     /// The server was reached since the agent started, or since the trial began.
     pub is_reached: bool,
+    /// The server says that the device does not belong here any more.
+    pub told: Option<Wait>,
 }
 
 impl Link {
     pub(super) fn new(world: &dyn World) -> Self {
         let uptime = world.host().uptime();
-        Self { open_at: uptime, poll_at: uptime, failures: 0, tag: String::new(), offset_ms: 0, is_reached: false }
+        Self {
+            open_at: uptime,
+            poll_at: uptime,
+            failures: 0,
+            tag: String::new(),
+            offset_ms: 0,
+            is_reached: false,
+            told: None,
+        }
     }
 
     pub(super) fn is_open(&self, uptime: Duration) -> bool {
@@ -69,6 +82,19 @@ impl Link {
     }
 }
 
+/// Does a refusal say that the device has left?
+fn gone(status: u16, body: &[u8]) -> Option<Wait> {
+    if status != 403 {
+        return None;
+    }
+    let problem: serde_json::Value = serde_json::from_slice(body).ok()?;
+    match problem.get("code")?.as_str()? {
+        DECOMMISSIONED => Some(Wait::Leave),
+        TRANSFERRED => Some(Wait::Move),
+        _ => None,
+    }
+}
+
 /// Some of a duration, by chance.
 fn part(whole: Duration, chance: u64) -> Duration {
     whole.mul_f64(((chance >> 11) as f64 / (1_u64 << 53) as f64).clamp(0.0, 1.0))
@@ -77,7 +103,8 @@ fn part(whole: Duration, chance: u64) -> Duration {
 impl Agent {
     pub(super) fn send_reports(&mut self, world: &dyn World) -> Result<Wait, KeepError> {
         let queue = &self.state.queue;
-        let body = Reports { queue: queue.name.clone(), reports: queue.batch().to_vec() };
+        let counters = queue.through().map(|taken| Counters { taken, boots: self.state.boots });
+        let body = Reports { queue: queue.name.clone(), reports: queue.batch().to_vec(), counters };
         let last = body.reports.last().map_or(0, |report| report.sequence);
         match self.exchange::<Taken>(world, ("POST", "/device/v1/reports"), Some(&body), CALL_TIMEOUT) {
             Ok(taken) => {
@@ -86,8 +113,10 @@ impl Agent {
                     self.link.failed(world);
                     return Ok(Wait::No);
                 }
+                // A counter that is told has to be durable: it may never go back.
+                let before = self.state.clone();
                 self.state.queue.taken(taken.through.min(last));
-                self.save(world)?;
+                self.save(world).inspect_err(|_| self.state = before)?;
                 Ok(Wait::No)
             }
             Err(failed) => {
@@ -185,6 +214,7 @@ impl Agent {
         let body = body.map(|body| serde_json::to_vec(body).expect("messages have string keys only"));
         let reply = world.net().call(&Call { method, path, body: body.as_deref(), timeout })?;
         if !(200..300).contains(&reply.status) {
+            self.link.told = self.link.told.or(gone(reply.status, &reply.body));
             let detail = String::from_utf8_lossy(&reply.body).chars().take(limit::MESSAGE_CHARS_MAX).collect();
             return Err(NetError::Refused { status: reply.status, detail });
         }

@@ -1,7 +1,7 @@
 //! What may the server order beside updates? `[commands]` and `[configuration]` of the agent's file: nothing by default.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,28 @@ pub struct ConfigurationRules {
     /// Between two looks at whether somebody has changed a file; none: ten minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub look_every_s: Option<u64>,
+}
+
+/// What is destroyed when the device is decommissioned, beside the agent's own key and state.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wipe {
+    /// Files and folders; an order may name them, or what lies in them.
+    pub paths: Vec<PathBuf>,
+}
+
+impl Wipe {
+    pub fn check(&self) -> Result<(), String> {
+        let is_plain = |path: &PathBuf| {
+            path.is_absolute()
+                && path.components().count() > 1
+                && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+        };
+        match self.paths.iter().find(|path| !is_plain(path)) {
+            Some(path) => Err(format!("`wipe`: {} is no plain absolute path below /", path.display())),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Default for LogsConfig {

@@ -58,7 +58,7 @@ fn wanted(bench: &Workbench) -> Configuration {
 fn only(bench: &Workbench, file: ConfigurationFile) -> (ConfigurationSaid, Configured) {
     let mut configured = Configured::default();
     let wanted = Configuration { version: 7, files: vec![file] };
-    let said = apply(bench, &settings(bench), &wanted, &mut configured).unwrap();
+    let said = apply(bench, &settings(bench), (&wanted, &Secrets::default()), &mut configured).unwrap();
     forget(bench, &settings(bench)).unwrap();
     (said, configured)
 }
@@ -78,7 +78,7 @@ fn assert_untouched(bench: &Workbench) {
 fn files_are_written_with_their_mode_and_services_reloaded_once() {
     let bench = bench();
     let mut configured = Configured { refused: Some(6), ..Configured::default() };
-    let said = apply(&bench, &settings(&bench), &wanted(&bench), &mut configured).unwrap();
+    let said = apply(&bench, &settings(&bench), (&wanted(&bench), &Secrets::default()), &mut configured).unwrap();
     assert_eq!((said.version, said.state, said.messages.len()), (7, ConfigurationState::Applied, 0), "{said:?}");
     forget(&bench, &settings(&bench)).unwrap();
     assert_eq!(
@@ -111,7 +111,7 @@ fn a_file_that_is_not_valid_changes_nothing() {
     wanted.files[0].validate = words("sh -c");
     wanted.files[0].validate.push("echo line 3: password=hunter2 >&2; exit 4".into());
     let mut configured = Configured::default();
-    let said = apply(&bench, &settings(&bench), &wanted, &mut configured).unwrap();
+    let said = apply(&bench, &settings(&bench), (&wanted, &Secrets::default()), &mut configured).unwrap();
     forget(&bench, &settings(&bench)).unwrap();
     assert!(reason(&said).contains("is not valid") && reason(&said).ends_with("ended with 4"), "{said:?}");
     assert_eq!(said.messages[1], "line 3: password=[redacted]");
@@ -127,7 +127,7 @@ fn after_a_reload_that_fails_the_old_files_are_back_and_loaded() {
     let mut wanted = wanted(&bench);
     wanted.files[1].reload = words("false");
     let mut configured = Configured::default();
-    let said = apply(&bench, &settings(&bench), &wanted, &mut configured).unwrap();
+    let said = apply(&bench, &settings(&bench), (&wanted, &Secrets::default()), &mut configured).unwrap();
     forget(&bench, &settings(&bench)).unwrap();
     assert_eq!(reason(&said), "reloading failed: false ended with 1");
     assert_eq!(bench.text("reloads"), "new one\nold one\n");
@@ -185,7 +185,7 @@ fn without_roots_nothing_is_taken_and_the_agents_folder_is_out_of_reach() {
     let wanted = Configuration { version: 7, files: vec![file(&bench, "agent/state", "x")] };
     for (roots, why) in [(vec![], "names no roots"), (vec![bench.path("")], "is the agent's own")] {
         let settings = ConfigurationSettings { roots, ..settings(&bench) };
-        let said = apply(&bench, &settings, &wanted, &mut Configured::default()).unwrap();
+        let said = apply(&bench, &settings, (&wanted, &Secrets::default()), &mut Configured::default()).unwrap();
         assert!(reason(&said).contains(why), "{said:?}");
     }
     assert_eq!(bench.text("agent/state"), "");
@@ -208,7 +208,7 @@ fn owners_are_found_by_name() {
 fn a_file_that_was_changed_or_removed_has_drifted() {
     let bench = bench();
     let mut configured = Configured::default();
-    apply(&bench, &settings(&bench), &wanted(&bench), &mut configured).unwrap();
+    apply(&bench, &settings(&bench), (&wanted(&bench), &Secrets::default()), &mut configured).unwrap();
     bench.write("etc/app/one.conf", "mine\n");
     assert_eq!(drift(&bench, &configured), [bench.path("etc/app/one.conf").display().to_string()]);
     std::fs::remove_file(bench.path("etc/app/sub/two.conf")).unwrap();
@@ -223,7 +223,7 @@ fn a_power_cut_at_any_change_leaves_all_or_nothing_after_the_next_start() {
         let (settings, wanted) = (settings(&bench), wanted(&bench));
         let mut configured = Configured::default();
         bench.cut_power_after(changes);
-        let first = apply(&bench, &settings, &wanted, &mut configured);
+        let first = apply(&bench, &settings, (&wanted, &Secrets::default()), &mut configured);
         bench.power_on();
         // What was not saved is gone.
         let mut configured = Configured::default();
@@ -237,7 +237,7 @@ fn a_power_cut_at_any_change_leaves_all_or_nothing_after_the_next_start() {
             None => assert_untouched(&bench),
         }
         // Tried again, it goes through.
-        apply(&bench, &settings, &wanted, &mut configured).unwrap();
+        apply(&bench, &settings, (&wanted, &Secrets::default()), &mut configured).unwrap();
         forget(&bench, &settings).unwrap();
         assert_eq!((bench.text("etc/app/one.conf"), configured.version), ("new one\n".into(), 7));
         if first.is_ok_and(|said| said.state == ConfigurationState::Applied) {
@@ -256,7 +256,7 @@ fn a_way_back_that_is_cut_off_is_gone_to_its_end() {
         wanted.files[1].reload = words("false");
         let settings = settings(&bench);
         bench.cut_power_after(changes);
-        let first = apply(&bench, &settings, &wanted, &mut Configured::default());
+        let first = apply(&bench, &settings, (&wanted, &Secrets::default()), &mut Configured::default());
         bench.power_on();
         // And once more in the middle of that.
         bench.cut_power_after(changes % 11);

@@ -8,16 +8,20 @@ use std::path::{Path, PathBuf};
 
 use muster_vocab::Timestamp;
 use muster_wire::agent::Certificate;
-use rcgen::{CertificateParams, KeyPair, PublicKeyData};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use ureq::tls::{Certificate as TlsCertificate, ClientCert, PemItem, PrivateKey, parse_pem};
 
+use rustls::SignatureScheme;
+
 use super::disk::RealDisk;
+use super::tpm::{self, TpmKey};
 use crate::config::{ConfigError, write_secret};
 use crate::disk;
+use crate::world::Proof;
 
 /// In the agent's folder.
 pub const FILE: &str = "identity.json";
@@ -28,8 +32,11 @@ const FILE_BYTES_MAX: usize = 64 * 1024;
 /// A key and the certificate for it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// PKCS #8, PEM.
+    /// PKCS #8, PEM. Empty: it lies in the TPM.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tpm: Option<TpmKey>,
     #[serde(flatten)]
     pub certificate: Certificate,
 }
@@ -37,7 +44,32 @@ pub struct Identity {
 /// A key that has no certificate yet.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewKey {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tpm: Option<TpmKey>,
+}
+
+/// A key in the TPM, as requests are signed with it.
+struct InTpm<'a> {
+    key: &'a TpmKey,
+    point: Vec<u8>,
+}
+
+impl PublicKeyData for InTpm<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        &self.point
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl SigningKey for InTpm<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.key.sign(message).map_err(|_| rcgen::Error::RemoteKeyError)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,16 +91,32 @@ pub enum IdentityError {
 impl NewKey {
     pub fn make() -> Result<Self, IdentityError> {
         let key = KeyPair::generate().map_err(|bad| IdentityError::Key(bad.to_string()))?;
-        Ok(Self { key: key.serialize_pem() })
+        Ok(Self { key: key.serialize_pem(), tpm: None })
+    }
+
+    #[must_use]
+    pub fn in_tpm(key: &TpmKey) -> Self {
+        Self { key: String::new(), tpm: Some(key.clone()) }
+    }
+
+    #[must_use]
+    pub fn is_in_tpm(&self) -> bool {
+        self.tpm.is_some()
     }
 
     /// PKCS #10, PEM. It names nobody: the server knows who asks.
     pub fn request(&self) -> Result<String, IdentityError> {
         let bad = |bad: rcgen::Error| IdentityError::Key(bad.to_string());
-        let key = KeyPair::from_pem(&self.key).map_err(bad)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.serialize_request(&key).and_then(|request| request.pem()).map_err(bad)
+        let request = match &self.tpm {
+            Some(key) => {
+                let point = key.point().map_err(|bad| IdentityError::Key(bad.to_string()))?;
+                params.serialize_request(&InTpm { key, point })
+            }
+            None => params.serialize_request(&KeyPair::from_pem(&self.key).map_err(bad)?),
+        };
+        request.and_then(|request| request.pem()).map_err(bad)
     }
 
     /// SHA-256 of the public key, as the server shows it.
@@ -79,7 +127,7 @@ impl NewKey {
 
     #[must_use]
     pub fn with(self, certificate: Certificate) -> Identity {
-        Identity { key: self.key, certificate }
+        Identity { key: self.key, tpm: self.tpm, certificate }
     }
 
     /// The key that a device waits with; it stays the same however often it asks.
@@ -104,7 +152,13 @@ impl Identity {
     pub fn given(key: &str, certificate: &str) -> Self {
         let at = Timestamp(0);
         let (chain, root) = (certificate.to_owned(), String::new());
-        Self { key: key.to_owned(), certificate: Certificate { chain, root, issued_at: at, not_after: at } }
+        Self { key: key.to_owned(), tpm: None, certificate: Certificate { chain, root, issued_at: at, not_after: at } }
+    }
+
+    /// The same key without its certificate, for one that says another name.
+    #[must_use]
+    pub fn key(&self) -> NewKey {
+        NewKey { key: self.key.clone(), tpm: self.tpm.clone() }
     }
 
     /// What the device has; none before it has joined.
@@ -130,15 +184,39 @@ impl Identity {
     pub(super) fn rustls(&self) -> Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
         let chain = certificates(self.certificate.chain.as_bytes());
         let chain: Vec<_> = chain.iter().map(|found| CertificateDer::from(found.der().to_vec())).collect();
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).ok()?;
-        (!chain.is_empty()).then_some((chain, key))
+        (!chain.is_empty()).then_some((chain, self.private_key()?))
+    }
+
+    /// Signs as a handshake would.
+    pub(super) fn prove(&self, message: &[u8]) -> Option<Proof> {
+        const SCHEMES: [SignatureScheme; 4] = [
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            SignatureScheme::ED25519,
+            SignatureScheme::RSA_PSS_SHA256,
+        ];
+        let key = tpm::provider().key_provider.load_private_key(self.private_key()?).ok()?;
+        let signer = key.choose_scheme(&SCHEMES)?;
+        let signature = signer.sign(message).ok()?;
+        Some(Proof { public_key: key.public_key()?.to_vec(), scheme: signer.scheme().into(), signature })
     }
 
     /// As the handshake wants it. None: the file was changed by hand.
     pub(super) fn client(&self) -> Option<ClientCert> {
         let chain: Vec<TlsCertificate<'static>> = certificates(self.certificate.chain.as_bytes());
-        let key = PrivateKey::from_pem(self.key.as_bytes()).ok()?;
+        let key = match &self.tpm {
+            Some(key) => PrivateKey::from_pem(key.stand_in_pem().as_bytes()).ok()?,
+            None => PrivateKey::from_pem(self.key.as_bytes()).ok()?,
+        };
         (!chain.is_empty()).then(|| ClientCert::new_with_certs(&chain, key))
+    }
+
+    /// Or what stands for it, if it lies in the TPM.
+    fn private_key(&self) -> Option<PrivateKeyDer<'static>> {
+        match &self.tpm {
+            Some(key) => Some(key.stand_in()),
+            None => PrivateKeyDer::from_pem_slice(self.key.as_bytes()).ok(),
+        }
     }
 }
 

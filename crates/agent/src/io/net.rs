@@ -12,14 +12,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use muster_vocab::{Timestamp, limit};
-use muster_wire::agent::{Renewal, SessionKind};
+use muster_wire::agent::{Joined, Renewal, SessionKind, Transferred};
 use rustls::pki_types::CertificateDer;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, http};
 
 use super::identity::{Identity, IdentityError, NewKey, certificates};
 use super::session::{Server, Sessions};
-use crate::world::{Call, Net, NetError, Reply};
+use super::tpm;
+use crate::world::{Call, Net, NetError, Proof, Reply};
 
 /// On each answer of a Muster server under `/device/v1`.
 const PROTOCOL: &str = "muster-protocol";
@@ -130,7 +131,9 @@ impl RealNet {
         if !current.as_ref().is_some_and(is_due) {
             return Ok(None);
         }
-        let key = NewKey::make()?;
+        // A key in a TPM can't be copied, so that there is nothing to gain by another one.
+        let same = current.as_ref().map(Identity::key).filter(NewKey::is_in_tpm);
+        let key = same.map_or_else(NewKey::make, Ok)?;
         let body = serde_json::to_vec(&Renewal { request: key.request()? }).map_err(RenewError::Answer)?;
         let call =
             Call { method: "POST", path: "/device/v1/certificate", body: Some(&body), timeout: CONNECT_TIMEOUT * 2 };
@@ -146,6 +149,28 @@ impl RealNet {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = live;
         self.is_over.store(false, Ordering::Relaxed);
         Ok(Some(not_after))
+    }
+
+    /// What the device proves itself by in the project that it belongs to now. Its key stays the same.
+    pub fn follow(&self) -> Result<(Joined, Option<Identity>), RenewError> {
+        let key = self.live().identity.map(|identity| identity.key());
+        let request = key.as_ref().map(NewKey::request).transpose()?;
+        let body = serde_json::to_vec(&Transferred { request }).map_err(RenewError::Answer)?;
+        let call =
+            Call { method: "POST", path: "/device/v1/transfer", body: Some(&body), timeout: CONNECT_TIMEOUT * 2 };
+        let reply = self.call(&call)?;
+        if reply.status >= 300 {
+            return Err(RenewError::Refused(reply.status));
+        }
+        let joined: Joined = serde_json::from_slice(&reply.body).map_err(RenewError::Answer)?;
+        let identity = key.zip(joined.certificate.clone()).map(|(key, certificate)| key.with(certificate));
+        Ok((joined, identity))
+    }
+
+    /// The server's root as the device's certificate came with it.
+    #[must_use]
+    pub fn root(&self) -> Option<String> {
+        self.live().identity.map(|identity| identity.certificate.root).filter(|root| !root.is_empty())
     }
 
     fn live(&self) -> Live {
@@ -194,7 +219,7 @@ impl RealNet {
 
 impl Live {
     fn new(roots: &[CertificateDer<'static>], identity: Option<Identity>) -> Result<Self, NetSetupError> {
-        let mut tls = TlsConfig::builder();
+        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(tpm::provider());
         if !roots.is_empty() {
             let roots: Vec<_> = roots.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
             tls = tls.root_certs(RootCerts::Specific(Arc::new(roots)));
@@ -266,6 +291,10 @@ impl Net for RealNet {
             }
         }
         Ok(sent)
+    }
+
+    fn prove(&self, message: &[u8]) -> Option<Proof> {
+        self.live().identity?.prove(message)
     }
 
     fn open_session(&self, session: &str, kind: &SessionKind, time_max: Duration) -> Result<(), NetError> {

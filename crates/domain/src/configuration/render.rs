@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use minijinja::value::Object;
 use minijinja::{Environment, ErrorKind, Value};
 use muster_vocab::limit;
+use muster_vocab::secret_mark::{Mark, marks};
 
 use super::check::folder_in;
 use super::template::engine;
@@ -13,6 +17,9 @@ use super::{Configuration, File};
 /// Characters of an expression or a problem that are told.
 const TOLD_CHARS_MAX: usize = 200;
 
+/// Of a file that holds a secret and says nothing of its mode.
+const PRIVATE: &str = "0600";
+
 /// What templates know of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts<'a> {
@@ -20,6 +27,8 @@ pub struct Facts<'a> {
     pub project: &'a str,
     pub labels: &'a BTreeMap<String, String>,
     pub attributes: &'a BTreeMap<String, String>,
+    /// Names and versions of the project's secrets: templates get marks, never values.
+    pub secrets: &'a BTreeMap<String, u64>,
 }
 
 /// Why a device gets nothing. Each names the device, the file and what is to be changed.
@@ -35,6 +44,13 @@ pub enum CannotRender {
     SamePath { one: String, other: String, path: String, device: String },
     #[error("device {device:?} would get {folder:?} as a file and {path:?} in it")]
     Folder { folder: String, path: String, device: String },
+    #[error(
+        "{path} of configuration {configuration:?} can't be rendered for device {device:?}: secrets are written out as \
+         they are; take filters, tests and conditions off them, and nothing else may look like the mark of one"
+    )]
+    SecretChanged { device: String, configuration: String, path: String },
+    #[error("{path} of configuration {configuration:?} holds a secret and can be read by everybody: give it mode 0640")]
+    SecretReadable { configuration: String, path: String },
     #[error("the files of device {device:?} have more than {max} bytes together: {path} of configuration {configuration:?} is too much", max = limit::RENDERED_BYTES_MAX)]
     TooLarge { device: String, configuration: String, path: String },
 }
@@ -57,15 +73,18 @@ impl Renderer {
         let mut sorted = matching.to_vec();
         sorted.sort_by(|a, b| (b.spec.priority, &a.name).cmp(&(a.spec.priority, &b.name)));
         check_paths(&sorted, facts)?;
-        let known = known(facts);
+        let secrets = Arc::new(Secrets { versions: facts.secrets.clone(), asked: AtomicUsize::new(0) });
+        let known = known(facts, &secrets);
         let mut files = Vec::new();
         let mut left = limit::RENDERED_BYTES_MAX;
         for configuration in sorted {
             for file in &configuration.spec.files {
                 let place = Place { configuration: &configuration.name, path: &file.path, device: facts.device };
+                secrets.asked.store(0, Ordering::Relaxed);
                 let content = self.render_one(&file.content, &known, left).map_err(|failed| place.told(failed))?;
                 left -= content.len();
-                files.push(File { content, ..file.clone() });
+                let mode = place.mode(file, marks(&content).len(), secrets.asked.load(Ordering::Relaxed))?;
+                files.push(File { content, mode, ..file.clone() });
             }
         }
         Ok(files)
@@ -104,7 +123,7 @@ fn check_paths(matching: &[&Configuration], facts: &Facts<'_>) -> Result<(), Can
     }
 }
 
-fn known(facts: &Facts<'_>) -> Value {
+fn known(facts: &Facts<'_>, secrets: &Arc<Secrets>) -> Value {
     let texts =
         |map: &BTreeMap<String, String>| Value::from_iter(map.iter().map(|(key, value)| (key.clone(), value.clone())));
     let mut known = BTreeMap::from([
@@ -112,11 +131,28 @@ fn known(facts: &Facts<'_>) -> Value {
         ("project", Value::from(facts.project)),
         ("label", texts(facts.labels)),
         ("attribute", texts(facts.attributes)),
+        ("secret", Value::from_dyn_object(secrets.clone())),
     ]);
     if let Some(site) = facts.labels.get("site") {
         known.insert("site", Value::from(site.as_str()));
     }
     Value::from_iter(known)
+}
+
+/// What `secret` is in a template: each name gives a mark, and each look is counted.
+#[derive(Debug)]
+struct Secrets {
+    versions: BTreeMap<String, u64>,
+    asked: AtomicUsize,
+}
+
+impl Object for Secrets {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let name = key.as_str()?;
+        let version = *self.versions.get(name)?;
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Some(Value::from(Mark { name, version }.to_string()))
+    }
 }
 
 #[derive(Debug)]
@@ -134,6 +170,23 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// The file's mode, if it holds `marked` marks and the template looked at `asked` secrets: only its owner may read
+    /// it if nothing else is said.
+    fn mode(&self, file: &File, marked: usize, asked: usize) -> Result<Option<String>, CannotRender> {
+        let (configuration, path) = (self.configuration.to_owned(), self.path.to_owned());
+        if marked != asked {
+            return Err(CannotRender::SecretChanged { device: self.device.to_owned(), configuration, path });
+        }
+        if marked == 0 {
+            return Ok(file.mode.clone());
+        }
+        let mode = file.mode.as_deref().unwrap_or(PRIVATE);
+        match u32::from_str_radix(mode, 8) {
+            Ok(bits) if bits & 0o007 == 0 => Ok(Some(mode.to_owned())),
+            _ => Err(CannotRender::SecretReadable { configuration, path }),
+        }
+    }
+
     fn told(&self, failed: Failed) -> CannotRender {
         let (configuration, path) = (self.configuration.to_owned(), self.path.to_owned());
         let device = self.device.to_owned();

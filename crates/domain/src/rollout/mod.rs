@@ -1,6 +1,6 @@
 //! What is a rollout, and how far is it?
 
-use muster_vocab::{AccountId, ReleaseId, RolloutId, Timestamp};
+use muster_vocab::{AccountId, ReleaseId, RolloutId, RuleId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::action::ActionState;
@@ -25,9 +25,19 @@ pub struct Rollout {
     pub retry_of: Option<RolloutId>,
     pub author: Person,
     pub approved_by: Option<Person>,
+    pub clearance: Clearance,
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub revision: u64,
+}
+
+/// By what right it started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clearance {
+    /// Rules of approval that were met, or set aside, when it started.
+    pub rules: Vec<RuleId>,
+    /// Who started it without the approvals it needed.
+    pub broke_glass: Option<Person>,
 }
 
 /// Somebody with an account, by number and by the name they had.

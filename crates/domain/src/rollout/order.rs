@@ -4,7 +4,7 @@
 
 use muster_vocab::Timestamp;
 
-use super::step::{Effect, Refused, begin, evaluate, open_wave, tick};
+use super::step::{Effect, Refused, begin, evaluate, open_wave};
 use super::{BackReason, PauseReason, Person, Phase, Rollout, WaveState};
 
 pub(super) fn start(rollout: &mut Rollout, now: Timestamp) -> Result<Vec<Effect>, Refused> {
@@ -23,16 +23,38 @@ pub(super) fn start(rollout: &mut Rollout, now: Timestamp) -> Result<Vec<Effect>
 }
 
 /// NervesHub's and hawkBit's lesson: an author who can approve himself makes approval worthless.
-pub(super) fn approve(rollout: &mut Rollout, now: Timestamp, by: Person) -> Result<Vec<Effect>, Refused> {
+pub(super) fn approve(rollout: &mut Rollout, by: Option<Person>) -> Result<Vec<Effect>, Refused> {
     if rollout.phase != Phase::AwaitingApproval {
         return Err(Refused::NoApprovalNeeded);
     }
-    if by.id == rollout.author.id {
-        return Err(Refused::OwnRollout);
+    // Rules can go away; what its author asked for stays.
+    match &by {
+        Some(by) if by.id == rollout.author.id => return Err(Refused::OwnRollout),
+        None if rollout.spec.approval => return Err(Refused::NotApproved),
+        Some(_) | None => {}
     }
-    rollout.approved_by = Some(by);
+    rollout.approved_by = by;
     rollout.phase = Phase::Ready;
-    Ok(tick(rollout, now))
+    Ok(Vec::new())
+}
+
+pub(super) fn withdraw(rollout: &mut Rollout) -> Result<Vec<Effect>, Refused> {
+    match rollout.phase {
+        Phase::Draft | Phase::Ready => {
+            rollout.phase = Phase::AwaitingApproval;
+            rollout.approved_by = None;
+            Ok(Vec::new())
+        }
+        _ => Err(Refused::AlreadyStarted),
+    }
+}
+
+pub(super) fn break_glass(rollout: &mut Rollout, now: Timestamp, by: Person) -> Result<Vec<Effect>, Refused> {
+    if rollout.phase != Phase::AwaitingApproval {
+        return Err(Refused::NoApprovalNeeded);
+    }
+    rollout.clearance.broke_glass = Some(by);
+    Ok(begin(rollout, now))
 }
 
 pub(super) fn deny(rollout: &mut Rollout, by: Person) -> Result<Vec<Effect>, Refused> {

@@ -14,7 +14,14 @@ use crate::action::ActionState;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     Start,
+    /// What it needs is there; a tick follows. `by`: who spoke last, nobody if no rule asks for approval any more.
     Approve {
+        by: Option<Person>,
+    },
+    /// It needs approvals that it doesn't have, or has no more.
+    Withdraw,
+    /// Start without the approvals it needs.
+    BreakGlass {
         by: Person,
     },
     Deny {
@@ -107,7 +114,9 @@ pub fn step(rollout: &Rollout, now: Timestamp, input: Input) -> Result<Next, Ref
     next.revision += 1;
     let effects = match input {
         Input::Start => order::start(&mut next, now)?,
-        Input::Approve { by } => order::approve(&mut next, now, by)?,
+        Input::Approve { by } => order::approve(&mut next, by)?,
+        Input::Withdraw => order::withdraw(&mut next)?,
+        Input::BreakGlass { by } => order::break_glass(&mut next, now, by)?,
         Input::Deny { by } => order::deny(&mut next, by)?,
         Input::Joined { wave, count } => {
             next.waves[usize::from(wave)].counts.add(ActionState::Scheduled, count);
@@ -141,7 +150,7 @@ pub(super) fn begin(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
     vec![Effect::Fill]
 }
 
-pub(super) fn tick(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
+fn tick(rollout: &mut Rollout, now: Timestamp) -> Vec<Effect> {
     match &rollout.phase {
         Phase::Ready if rollout.spec.start && rollout.spec.start_at.is_none_or(|at| at <= now) => begin(rollout, now),
         Phase::Running { .. } => evaluate(rollout, now),

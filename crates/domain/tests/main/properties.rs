@@ -8,7 +8,7 @@ use muster_domain::rollout::gate;
 use muster_domain::rollout::spec::{Advance, OnError, Spec, Take, Threshold, WaveSpec};
 use muster_domain::rollout::step::{Input, Refused};
 use muster_domain::rollout::step::{Move, waiting_waves};
-use muster_domain::rollout::{self, Phase, Rollout, text};
+use muster_domain::rollout::{self, Clearance, Phase, Rollout, text};
 use muster_domain::window::Window;
 use muster_vocab::{ActionId, DeviceId, ReleaseId, RolloutId};
 use proptest::prelude::*;
@@ -86,7 +86,7 @@ fn order(world: &mut World, chance: &mut Chance) {
     let by = person(1 + i64::from(chance.percent(50)), "somebody");
     let input = match chance.below(12) {
         0..=2 => Input::Start,
-        3 | 4 => Input::Approve { by },
+        3 | 4 => Input::Approve { by: Some(by) },
         5 => Input::Pause { by },
         6 | 7 => Input::Resume,
         8 => Input::NextWave,
@@ -337,6 +337,7 @@ fn draft(spec: Spec) -> Rollout {
         retry_of: None,
         author: person(1, "author"),
         approved_by: None,
+        clearance: Clearance::default(),
         created_at: T0,
         started_at: None,
         revision: 1,
@@ -348,7 +349,7 @@ fn any_input(rollout: &Rollout, parts: &[(u16, bool, ActionState)], chance: &mut
     let wave = u16::try_from(chance.below(rollout.waves.len() as u64)).expect("few waves");
     match chance.below(30) {
         0 => Input::Start,
-        1 => Input::Approve { by },
+        1 => Input::Approve { by: Some(by) },
         2 if chance.percent(10) => Input::Deny { by },
         3..=6 => Input::Joined { wave, count: 1 },
         7 => Input::Filled,
@@ -387,7 +388,7 @@ fn an_author_can_not_approve_whatever_account_name_they_use() {
     let mut world = World::new(1, 5);
     let spec = Spec { approval: true, ..crate::story::spec_of(vec![crate::story::plain_wave(Take::Rest)]) };
     let id = world.add_rollout(ReleaseId(2), spec, person(1, "ada"));
-    let refused = world.tell(id, Input::Approve { by: person(1, "somebody else") });
+    let refused = world.tell(id, Input::Approve { by: Some(person(1, "somebody else")) });
     assert_eq!(refused, Err(Refused::OwnRollout));
     assert_eq!(world.rollouts[&id].phase, Phase::AwaitingApproval);
 }

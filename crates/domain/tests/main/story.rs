@@ -248,7 +248,7 @@ impl Story {
             Some(name) => Person { name: (*name).to_owned(), ..person(2, "") },
         };
         let input = match words {
-            ["approve", ..] => Input::Approve { by },
+            ["approve", ..] => Input::Approve { by: Some(by) },
             ["deny", ..] => Input::Deny { by },
             ["pause", ..] => Input::Pause { by },
             ["resume", ..] => Input::Resume,
@@ -257,7 +257,10 @@ impl Story {
             ["next", "wave", ..] => Input::NextWave,
             _ => bail!("nobody knows how to do that"),
         };
-        match self.world.tell(named.unwrap_or(newest), input) {
+        let id = named.unwrap_or(newest);
+        // Time passes after it, as it does on a server.
+        let told = self.world.tell(id, input).and_then(|()| self.world.tell(id, Input::Tick));
+        match told {
             Ok(()) => Ok(Vec::new()),
             Err(refused) => Ok(vec![format!("refused: {refused}")]),
         }

@@ -7,7 +7,7 @@ use muster_domain::device::{Device, Installed};
 use muster_domain::rollout::spec::Spec;
 use muster_domain::rollout::step::Effect;
 use muster_domain::rollout::step::{Move, waiting_waves};
-use muster_domain::rollout::{self, Person, Phase, Rollout};
+use muster_domain::rollout::{self, Clearance, Person, Phase, Rollout};
 use muster_domain::why::{self, Case, Reason};
 use muster_domain::{DeviceState, standing, turn};
 use muster_vocab::{AccountId, ActionId, DeviceId, ReleaseId, RolloutId, Timestamp};
@@ -100,6 +100,7 @@ impl World {
             retry_of: None,
             author,
             approved_by: None,
+            clearance: Clearance::default(),
             created_at: self.now,
             started_at: None,
             revision: 1,

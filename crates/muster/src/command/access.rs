@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::Here;
 use super::kind::confirm;
-use super::session::password;
+use super::session::{self, password};
+use super::totp::{self, TotpCommand};
 use crate::exit::{Failed, Outcome};
 use crate::output::{self, Format};
 use crate::read;
@@ -23,7 +24,7 @@ pub enum TokenCommand {
     Create {
         name: String,
         /// read, devices:write, artifacts:write, releases:write, rollouts:write, rollouts:approve,
-        /// commands:write, sessions:write, admin.
+        /// rollouts:break-glass, commands:write, sessions:write, secrets:write, admin.
         #[arg(long, required = true, value_parser = scope)]
         scope: Vec<Scope>,
         /// How long it works.
@@ -47,6 +48,20 @@ pub enum AccountCommand {
         #[arg(long)]
         password_stdin: bool,
     },
+    /// Make a login by an OpenID provider one's own: it opens the account that you are logged in to.
+    #[command(after_help = "Examples:
+  muster account link corp
+
+Needs the account's password. What was approved by that login before counts as approved by you.")]
+    Link {
+        provider: String,
+        /// In a browser on this machine, and not by typing a code in any.
+        #[arg(long)]
+        browser: bool,
+    },
+    /// A second factor at logins: codes of an authenticator app.
+    #[command(subcommand)]
+    Totp(TotpCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -90,7 +105,7 @@ poll_overrides, sessions, enrollment. Lists are JSON.")]
 pub fn scope(text: &str) -> Result<Scope, String> {
     serde_json::from_value(json!(text)).map_err(|_| {
         "a scope is read, devices:write, artifacts:write, releases:write, rollouts:write, rollouts:approve, \
-         commands:write, sessions:write or admin"
+         rollouts:break-glass, commands:write, sessions:write, secrets:write or admin"
             .to_owned()
     })
 }
@@ -107,10 +122,15 @@ pub fn token(here: &Here, command: TokenCommand) -> Outcome<()> {
 }
 
 pub fn account(here: &Here, command: AccountCommand) -> Outcome<()> {
-    let AccountCommand::Create { name, scope, password_stdin } = command;
-    let password = if password_stdin { Some(password(true, "")?) } else { None };
-    let made: Account = here.client.create("/accounts", &AccountCreate { name, scopes: scope, password })?;
-    output::one(here.format, &made)
+    match command {
+        AccountCommand::Create { name, scope, password_stdin } => {
+            let password = if password_stdin { Some(password(true, "")?) } else { None };
+            let made: Account = here.client.create("/accounts", &AccountCreate { name, scopes: scope, password })?;
+            output::one(here.format, &made)
+        }
+        AccountCommand::Link { provider, browser } => session::link(here, &provider, browser),
+        AccountCommand::Totp(command) => totp::run(here, command),
+    }
 }
 
 pub fn project(here: &Here, command: ProjectCommand) -> Outcome<()> {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::Here;
 use super::configuration::file_text;
+use super::departure::{self, DecommissionArgs, TransferArgs};
 use super::kind::confirm;
 use super::order::{self, LogsArgs, RebootArgs, RunArgs};
 use super::remote::{self, ForwardArgs, ShellArgs};
@@ -63,6 +64,14 @@ pub enum DeviceCommand {
     Twin {
         name: String,
     },
+    /// Let it out of quarantine, after you have looked at why it is there (muster why device NAME).
+    Release {
+        name: String,
+    },
+    /// Void its credentials, and have it destroy its key and the data named.
+    Decommission(DecommissionArgs),
+    /// Hand it over to another project.
+    Transfer(TransferArgs),
     Run(RunArgs),
     Reboot(RebootArgs),
     Logs(LogsArgs),
@@ -158,6 +167,12 @@ pub fn run(here: &Here, command: DeviceCommand) -> Outcome<()> {
             let twin: Twin = here.client.get(&format!("/devices/{}/twin", part(&name)))?;
             output::document(format, &twin)
         }
+        DeviceCommand::Release { name } => {
+            let device: Device = here.client.post(&format!("/devices/{}/release", part(&name)), &json!({}))?;
+            output::one(here.format, &device)
+        }
+        DeviceCommand::Decommission(args) => departure::decommission(here, args),
+        DeviceCommand::Transfer(args) => departure::transfer(here, args),
         DeviceCommand::Run(args) => order::run(here, args),
         DeviceCommand::Reboot(args) => order::reboot(here, &args),
         DeviceCommand::Logs(args) => order::logs(here, args),

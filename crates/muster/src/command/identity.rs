@@ -7,12 +7,14 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use muster_vocab::{Sha256, limit};
 use muster_wire::identity::{
-    Authority, AuthorityCreate, Claim, ClaimCreate, ClaimsCreate, ClaimsCreated, ServerIdentity,
+    Authority, AuthorityCreate, Claim, ClaimCreate, ClaimsCreate, ClaimsCreated, IssuingAccept, IssuingRequest,
+    ServerIdentity,
 };
 use serde_json::json;
 
 use super::Here;
 use super::kind::confirm;
+use super::root::{self, OfflineArgs, SignIssuingArgs};
 use crate::client::part;
 use crate::exit::{Failed, Outcome};
 use crate::output::{self, Format};
@@ -56,11 +58,15 @@ openssl tells a key's digest:
 pub enum AuthorityCommand {
     /// Believe the devices of another authority: the common name of a certificate is the device's name.
     #[command(after_help = "Examples:
-  muster authority register plant-3 plant-ca.pem")]
+  muster authority register plant-3 plant-ca.pem
+  muster authority register --tpm infineon ek-root.pem")]
     Register {
         name: String,
         /// Its certificate, PEM.
         certificate: PathBuf,
+        /// A maker of TPMs: believed about which chips are its own. The enrolment policy says what comes of that.
+        #[arg(long)]
+        tpm: bool,
     },
     List,
     /// Believe it no more; its devices are refused on their next request.
@@ -69,6 +75,20 @@ pub enum AuthorityCommand {
         /// Don't ask.
         #[arg(long)]
         yes: bool,
+    },
+    /// Take the root's key out of the server's data folder, into a file that goes into a safe.
+    Offline(OfflineArgs),
+    /// Ask for a new issuing authority: a request for the root to sign, wherever its key is.
+    RequestIssuing {
+        /// Made, never overwritten.
+        file: PathBuf,
+    },
+    /// Sign a request with the root's key; needs no server.
+    SignIssuing(SignIssuingArgs),
+    /// Have the server sign for devices with what the root has signed.
+    AcceptIssuing {
+        /// PEM.
+        file: PathBuf,
     },
 }
 
@@ -112,13 +132,36 @@ pub fn claim(here: &Here, command: ClaimCommand) -> Outcome<()> {
     }
 }
 
-pub fn authority(here: &Here, command: AuthorityCommand) -> Outcome<()> {
+pub fn authority(here: impl Fn() -> Outcome<Here>, command: AuthorityCommand) -> Outcome<()> {
+    // What is done where no server is, on the machine that has the root's key.
+    if let AuthorityCommand::SignIssuing(args) = &command {
+        return root::sign_issuing(args);
+    }
+    let here = &here()?;
     match command {
-        AuthorityCommand::Register { name, certificate } => {
+        AuthorityCommand::SignIssuing(args) => root::sign_issuing(&args),
+        AuthorityCommand::Offline(args) => root::offline(here, &args),
+        AuthorityCommand::RequestIssuing { file } => {
+            let made: IssuingRequest = here.client.post("/identity/issuing-request", &json!({}))?;
+            root::write_new(&file, &made.request, 0o644)?;
+            eprintln!("Have the root sign {}: muster authority sign-issuing.", file.display());
+            Ok(())
+        }
+        AuthorityCommand::AcceptIssuing { file } => {
+            let certificate = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+            let now: ServerIdentity = here.client.post("/identity/issuing", &IssuingAccept { certificate })?;
+            eprintln!("{} signs for devices from now on.", now.issuing.last().map_or("nobody", String::as_str));
+            Ok(())
+        }
+        AuthorityCommand::Register { name, certificate, tpm } => {
             let text =
                 std::fs::read_to_string(&certificate).with_context(|| format!("reading {}", certificate.display()))?;
-            let made: Authority = here.client.create("/authorities", &AuthorityCreate { name, certificate: text })?;
-            eprintln!("The devices of {} are believed from now on.", made.name);
+            let made: Authority =
+                here.client.create("/authorities", &AuthorityCreate { name, certificate: text, tpm })?;
+            match tpm {
+                true => eprintln!("TPMs of {} are believed to be real from now on.", made.name),
+                false => eprintln!("The devices of {} are believed from now on.", made.name),
+            }
             Ok(())
         }
         AuthorityCommand::List => {

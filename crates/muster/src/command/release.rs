@@ -9,6 +9,7 @@ use muster_wire::channel::{Channel, ChannelPut};
 use muster_wire::release::{Component, ComponentArtifact, Release, ReleaseCreate, Yank};
 use serde_json::json;
 
+use super::attestation::{self, AttachArgs, PolicyCommand};
 use super::sign::{self, SignArgs};
 use super::{Here, artifact};
 use crate::client::part;
@@ -25,6 +26,22 @@ pub enum ReleaseCommand {
         release: String,
     },
     Sign(SignArgs),
+    Attach(AttachArgs),
+    /// Take a document off a release again.
+    Detach {
+        /// name@version
+        release: String,
+        /// Of the document.
+        digest: Sha256,
+    },
+    /// What is said of a release, and by whom.
+    Attestations {
+        /// name@version
+        release: String,
+    },
+    /// What a release needs before it is published.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// No new rollout can use it; devices that run it keep it.
     Yank {
         /// name@version
@@ -73,6 +90,10 @@ pub fn run(here: &Here, command: ReleaseCommand) -> Outcome<()> {
     let release: Release = match command {
         ReleaseCommand::Create(args) => create(here, args)?,
         ReleaseCommand::Sign(args) => return sign::sign(here, &args),
+        ReleaseCommand::Attach(args) => return attestation::attach(here, &args),
+        ReleaseCommand::Detach { release, digest } => return attestation::detach(here, &release, digest),
+        ReleaseCommand::Attestations { release } => return attestation::list(here, &release),
+        ReleaseCommand::Policy(command) => return attestation::policy(here, command),
         ReleaseCommand::Publish { release } => here.client.post(&format!("{}/publish", path(&release)?), &json!({}))?,
         ReleaseCommand::Yank { release, reason } => {
             here.client.post(&format!("{}/yank", path(&release)?), &Yank { reason })?

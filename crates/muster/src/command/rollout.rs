@@ -9,8 +9,8 @@ use muster_wire::rollout::{
     Counts, OnError, Push, Remark, Rollout, RolloutCreate, RolloutState, Threshold, WaveCreate,
 };
 
-use super::Here;
 use super::watch::ABSENCE_MAX;
+use super::{Here, approval};
 use crate::client::part;
 use crate::exit::{Failed, Outcome};
 use crate::output::{self, Format};
@@ -23,13 +23,14 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug, Subcommand)]
 pub enum RolloutCommand {
     Create(Box<CreateArgs>),
-    /// Where it stands.
+    /// Where it stands, and who has approved it.
+    #[command(visible_alias = "show")]
     Status {
         rollout: String,
     },
     Watch(WatchArgs),
     /// Start one that was made without --start.
-    Start(OrderArgs),
+    Start(StartArgs),
     /// Open no further wave for now; devices under way go on.
     Pause(OrderArgs),
     /// Go on; failures so far count as accepted.
@@ -40,7 +41,7 @@ pub enum RolloutCommand {
     Rollback(OrderArgs),
     /// Open the next wave by hand.
     NextWave(OrderArgs),
-    /// Approve somebody else's rollout.
+    /// Approve somebody else's rollout: shows the plan, and approves exactly that.
     Approve(OrderArgs),
     /// Deny a rollout its approval.
     Deny(OrderArgs),
@@ -59,6 +60,18 @@ pub struct OrderArgs {
     /// Why; kept in the audit log.
     #[arg(long, default_value = "")]
     reason: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  muster rollout start r-12
+  muster rollout start r-12 --break-glass --reason 'the fleet is down, nobody else is awake'")]
+pub struct StartArgs {
+    #[command(flatten)]
+    order: OrderArgs,
+    /// Start without the approvals it needs: raises an alarm, and somebody else has to review it.
+    #[arg(long, requires = "reason")]
+    break_glass: bool,
 }
 
 /// Make a rollout.
@@ -154,13 +167,14 @@ pub fn run(here: &Here, command: RolloutCommand) -> Outcome<()> {
         RolloutCommand::Create(args) => create(here, *args),
         RolloutCommand::Status { rollout } => status(here, &rollout),
         RolloutCommand::Watch(args) => watch(here, &args.rollout, args.timeout),
-        RolloutCommand::Start(args) => order(here, &args, "start"),
+        RolloutCommand::Start(args) if args.break_glass => order(here, &args.order, "break-glass"),
+        RolloutCommand::Start(args) => order(here, &args.order, "start"),
         RolloutCommand::Pause(args) => order(here, &args, "pause"),
         RolloutCommand::Resume(args) => order(here, &args, "resume"),
         RolloutCommand::Abort(args) => order(here, &args, "abort"),
         RolloutCommand::Rollback(args) => order(here, &args, "rollback"),
         RolloutCommand::NextWave(args) => order(here, &args, "next-wave"),
-        RolloutCommand::Approve(args) => order(here, &args, "approve"),
+        RolloutCommand::Approve(args) => tell(here, &approval::approve(here, &args.rollout, &args.reason)?),
         RolloutCommand::Deny(args) => order(here, &args, "deny"),
         RolloutCommand::Retry(args) => order(here, &args, "retry"),
         RolloutCommand::Why { device } => why(here, &device),
@@ -232,6 +246,7 @@ fn status(here: &Here, name: &str) -> Outcome<()> {
         return output::one(here.format, &rollout);
     }
     tell(here, &rollout)?;
+    output::print(&approval::lines(&rollout))?;
     output::print(&waves_table(&rollout))
 }
 

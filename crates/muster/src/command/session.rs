@@ -6,9 +6,11 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use muster_vocab::Sha256;
 use muster_wire::account::{LoggedIn, Login, PasswordChange, Whoami};
+use muster_wire::oidc::{OidcLink, OidcRedeem};
 use serde::Serialize;
 
 use super::Here;
+use super::issuer_login::{Asked, Proof, prove};
 use crate::client::{Client, pinned_root};
 use crate::context::{self, Context};
 use crate::exit::{Failed, Outcome};
@@ -19,6 +21,8 @@ use crate::output::{self, Format, Row};
 #[command(after_help = "Examples:
   muster login http://127.0.0.1:8080
   muster login https://muster.lan:8443 --pin sha256:9f2c…
+  muster login https://muster.lan:8443 --oidc corp            a code to type in any browser
+  muster login https://muster.lan:8443 --oidc corp --browser  in a browser on this machine
   echo \"$PASSWORD\" | muster login http://muster.lan:8080 --account ann --password-stdin --context prod")]
 pub struct LoginArgs {
     /// The server's address.
@@ -35,6 +39,15 @@ pub struct LoginArgs {
     /// Read the password from standard input instead of asking.
     #[arg(long)]
     password_stdin: bool,
+    /// The present code of the second factor, or a recovery code; asked for if the account has one.
+    #[arg(long, value_name = "CODE", env = "MUSTER_CODE", hide_env_values = true)]
+    code: Option<String>,
+    /// Log in by an OpenID provider of the project instead of a password.
+    #[arg(long, value_name = "PROVIDER", conflicts_with_all = ["account", "password_stdin", "code"])]
+    oidc: Option<String>,
+    /// In a browser on this machine, and not by typing a code in any.
+    #[arg(long, requires = "oidc")]
+    browser: bool,
     /// The digest of the server's own root certificate, as the server tells it when it starts.
     #[arg(long, value_name = "sha256:DIGEST")]
     pin: Option<Sha256>,
@@ -56,8 +69,6 @@ pub enum ContextCommand {
 }
 
 pub fn login(args: LoginArgs) -> Outcome<()> {
-    let password = password(args.password_stdin, "Password: ")?;
-    let login = Login { account: args.account, password, project: args.project };
     let root = match (args.pin, &args.ca) {
         (Some(pin), _) => Some(pinned_root(&args.url, pin)?),
         (None, Some(file)) => {
@@ -65,7 +76,19 @@ pub fn login(args: LoginArgs) -> Outcome<()> {
         }
         (None, None) => None,
     };
-    let done: LoggedIn = Client::at(&args.url, None, root.as_deref()).post("/login", &login)?;
+    let client = Client::at(&args.url, None, root.as_deref());
+    let done = match &args.oidc {
+        Some(provider) => {
+            let asked = Asked { provider, project: args.project.as_deref(), in_browser: args.browser };
+            let Proof { ticket, verifier } = prove(&client, &args.url, asked)?;
+            client.post("/login/oidc/redeem", &OidcRedeem { ticket, verifier })?
+        }
+        None => {
+            let password = password(args.password_stdin, "Password: ")?;
+            let login = Login { account: args.account, password, project: args.project, code: args.code };
+            logged_in(&client, login)?
+        }
+    };
     let host = args.url.split("//").nth(1).unwrap_or(&args.url).to_owned();
     let name = args.name.unwrap_or(host);
     let path = context::path()?;
@@ -77,6 +100,17 @@ pub fn login(args: LoginArgs) -> Outcome<()> {
     context::save(&path, &contexts)?;
     eprintln!("Logged in as {} to project {} (context {name}).", done.account, done.project);
     Ok(())
+}
+
+/// Asks for a code if the server does and somebody is there to type it.
+fn logged_in(client: &Client, login: Login) -> Outcome<LoggedIn> {
+    match client.post("/login", &login) {
+        Err(Failed::CodeRequired(_)) if login.code.is_none() && std::io::stderr().is_terminal() => {
+            let code = rpassword::prompt_password("Code: ").context("reading the code")?;
+            client.post("/login", &Login { code: Some(code), ..login })
+        }
+        answer => answer,
+    }
 }
 
 /// From the environment, standard input, or a person who types it unseen.
@@ -97,6 +131,17 @@ pub fn password(from_stdin: bool, prompt: &str) -> Outcome<String> {
         return Err(Failed::Usage("no password on standard input".into()));
     }
     Ok(password)
+}
+
+/// From now on a login by the provider opens one's own account.
+pub fn link(here: &Here, provider: &str, in_browser: bool) -> Outcome<()> {
+    let password = password(false, "Password: ")?;
+    let whoami: Whoami = here.client.get("/whoami")?;
+    let asked = Asked { provider, project: Some(&whoami.project), in_browser };
+    let Proof { ticket, verifier } = prove(&here.client, &here.context.server, asked)?;
+    here.client.post_nothing("/login/oidc/link", &OidcLink { ticket, verifier, password })?;
+    eprintln!("Linked: a login by {provider} opens {} from now on.", whoami.account);
+    Ok(())
 }
 
 pub fn logout(here: &Here) -> Outcome<()> {

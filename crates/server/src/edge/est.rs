@@ -100,6 +100,8 @@ async fn let_in(app: &Arc<App>, asked: &Asked, request: Request) -> Result<Respo
         key: Some(wanted.key_digest()),
         attributes: Default::default(),
         was_seen: tenant.last_seen(&device).is_some(),
+        by_est: true,
+        address: Some(asked.peer.address.ip()),
     };
     match app.write(move |tx| join::join(tx, now, project, joining)).await? {
         Joined::Certificate => issue(app, &wanted, (&tenant.name, &device)),
@@ -131,7 +133,7 @@ async fn renew(State(app): State<Arc<App>>, asked: Asked, request: Request) -> R
     let (project, device) = asked.peer.named(&app).ok_or_else(unknown)?;
     let tenant = app.table.tenant(&project).ok_or_else(unknown)?;
     let polled = tenant.look(&device, app.now()).ok_or_else(unknown)?;
-    if matches!(polled.state, DeviceState::Rejected | DeviceState::Quarantined) {
+    if matches!(polled.state, DeviceState::Rejected | DeviceState::Quarantined) || polled.state.has_left() {
         return Err(unknown());
     }
     if !matches!(asked.peer.shows(&app, &tenant, &device, &polled).await, Shown::Device | Shown::Over) {

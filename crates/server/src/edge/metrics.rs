@@ -42,9 +42,10 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 
 /// Prometheus text format 0.0.4.
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, StatusCode> {
-    let stored =
-        app.read::<_, StoreError>(|view| Ok((view.rollouts_by_state()?, view.pending_effects(PENDING_COUNTED)?.len())));
-    let (rollouts, pending) = stored.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    let stored = app.read::<_, StoreError>(|view| {
+        Ok((view.rollouts_by_state()?, view.pending_effects(PENDING_COUNTED)?.len(), view.open_reviews()?))
+    });
+    let (rollouts, pending, reviews) = stored.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     let mut text = String::new();
     let counters = &app.counters;
     let written = app.store.writer().counters();
@@ -70,8 +71,18 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, StatusCode> {
     let waiting = app.table.waiting.taken() as u64;
     one(&mut text, ("muster_devices_waiting", "Devices that wait for orders.", "gauge"), waiting);
     one(&mut text, ("muster_effects_pending", "Effects that wait to be carried out.", "gauge"), pending as u64);
+    one(
+        &mut text,
+        ("muster_reviews_open", "Rollouts started by breaking the glass that nobody has reviewed.", "gauge"),
+        reviews,
+    );
     let uptime_s = app.now().since(app.started_at).as_secs();
     one(&mut text, ("muster_uptime_seconds", "Since the server started.", "gauge"), uptime_s);
+    if let Some(tls) = &app.tls {
+        let end_s = u64::try_from(tls.not_after().0 / 1000).unwrap_or_default();
+        let help = "When the certificate of the HTTPS address runs out, in seconds since 1970.";
+        one(&mut text, ("muster_tls_certificate_not_after_seconds", help, "gauge"), end_s);
+    }
     head(&mut text, ("muster_rollouts", "Rollouts by state.", "gauge"));
     for (state, count) in rollouts {
         // Writing to a string does not fail.

@@ -12,4 +12,5 @@ pub mod peer;
 pub mod range;
 pub mod serve;
 pub mod tls;
+mod turn;
 mod upgrade;

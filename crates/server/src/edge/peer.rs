@@ -56,10 +56,15 @@ impl Peer {
         parts.extensions.get()
     }
 
-    /// The certificate, unless authorities have changed since it was checked: then the caller has to connect again.
+    /// The certificate. If authorities have changed since it was checked, only as long as the one that has signed it
+    /// is among them: a device whose authority is gone is refused on its next poll, and a new one disturbs nobody.
     #[must_use]
     pub fn certificate(&self, app: &App) -> Option<&PeerCertificate> {
-        self.certificate.as_deref().filter(|found| found.generation == app.identity.generation())
+        self.certificate.as_deref().filter(|found| {
+            let is_believed = |by| app.identity.anchors().contains(by);
+            found.generation == app.identity.generation()
+                || found.proven.as_ref().is_ok_and(|proven| is_believed(&proven.by))
+        })
     }
 
     /// The device that a certificate of our own names.

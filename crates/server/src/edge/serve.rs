@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 
 use crate::App;
 use crate::edge::peer::{Peer, PeerCertificate};
+use crate::edge::turn::InTurn;
 use crate::edge::{agent, est, hawkbit, http, metrics};
 
 /// How long open requests may take to end once the server stops.
@@ -92,6 +93,7 @@ fn serve_on_this_thread(app: Arc<App>, (plain, tls): StdListeners) -> io::Result
             app,
             _open: open,
             handshakes: Arc::new(Semaphore::new(limit::HANDSHAKES_PER_CORE_MAX)),
+            steps: Arc::new(Semaphore::new(limit::HANDSHAKE_STEPS_PER_CORE_MAX)),
         };
         let plain = TcpListener::from_std(plain)?;
         match tls.map(TcpListener::from_std).transpose()? {
@@ -116,8 +118,10 @@ struct Here {
     routes: Router,
     /// Dropped with the last connection.
     _open: mpsc::Sender<()>,
-    /// Under way: a crowd that comes back waits outside, and those that are connected are served in between.
+    /// Under way, most of them waiting for the other side; the others wait outside.
     handshakes: Arc<Semaphore>,
+    /// Of handshakes, that are ready to be computed: whoever is connected is served in between.
+    steps: Arc<Semaphore>,
 }
 
 /// The next connection; none once the server stops.
@@ -159,7 +163,8 @@ async fn accept_tls(here: &Here, listener: TcpListener) {
         let Some((stream, address)) = accept_one(here, &listener).await else { return };
         let (here, config) = (here.clone(), source.config());
         tokio::spawn(async move {
-            let shaken = tokio::time::timeout(limit::HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await;
+            let shaking = InTurn::new(TlsAcceptor::from(config).accept(stream), here.steps.clone());
+            let shaken = tokio::time::timeout(limit::HANDSHAKE_TIMEOUT, shaking).await;
             drop(seat);
             let stream = match shaken {
                 Ok(Ok(stream)) => stream,

@@ -4,13 +4,15 @@
 //! (`peer.rs`), so that a device that is revoked is refused on its next poll, also on a connection that it resumed.
 
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use muster_trust::authority::issue::ServerName;
+use muster_trust::authority::verify;
 use muster_vocab::Timestamp;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -36,56 +38,90 @@ pub enum TlsError {
 /// The configuration of the listener; replaced when the certificate is.
 #[derive(Debug)]
 pub struct TlsSource {
-    now: RwLock<Arc<ServerConfig>>,
-    /// Of the files that the certificate came from.
-    changed: RwLock<Option<SystemTime>>,
+    now: RwLock<Shown>,
+    /// Of the files as they were last looked at, whether they were taken or refused.
+    seen: Mutex<Stamps>,
     tickets: Arc<dyn rustls::server::ProducesTickets>,
 }
+
+/// What callers are shown, and until when.
+#[derive(Debug)]
+struct Shown {
+    config: Arc<ServerConfig>,
+    not_after: Timestamp,
+    /// When an own certificate is to be replaced; files are replaced by whoever brings them.
+    renew_at: Option<Timestamp>,
+}
+
+/// Certificate and key, PEM.
+type Pair = (String, String);
+type Tickets = Arc<dyn rustls::server::ProducesTickets>;
+
+/// When certificate and key were changed, how long they are and which files they are; none: not there.
+type Stamps = [Option<(SystemTime, u64, u64)>; 2];
 
 impl TlsSource {
     pub fn open(config: &Config, identity: &Identity, now: Timestamp) -> Result<Self, TlsError> {
         let tickets = aws_lc_rs::Ticketer::new()?;
-        let (made, changed) = make(config, identity, (now, tickets.clone()))?;
-        Ok(Self { now: RwLock::new(made), changed: RwLock::new(changed), tickets })
+        let seen = stamps(&config.tls);
+        let shown = make(&config.tls, identity, now, tickets.clone())?;
+        Ok(Self { now: RwLock::new(shown), seen: Mutex::new(seen), tickets })
     }
 
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
-        self.now.read().clone()
+        self.now.read().config.clone()
     }
 
-    /// A new own certificate, or the files' if they have changed. Connections that are open stay.
-    pub fn renew(&self, config: &Config, identity: &Identity, now: Timestamp) -> Result<bool, TlsError> {
-        if let Tls::Files { certificate, .. } = &config.tls
-            && modified(certificate) == *self.changed.read()
-        {
-            return Ok(false);
+    /// When the certificate that is shown runs out.
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.now.read().not_after
+    }
+
+    /// A new own certificate once two thirds of the present one's life are over, or the files' if they have changed.
+    /// Answers whether there is a new one. After an error the present one stays, and files that are refused are not
+    /// looked at again before they change. Connections that are open stay. Reads files: not for an event loop.
+    pub fn renew(&self, tls: &Tls, identity: &Identity, now: Timestamp) -> Result<bool, TlsError> {
+        let is_due = match tls {
+            Tls::Own { .. } => self.now.read().renew_at.is_some_and(|due| now >= due),
+            Tls::Files { .. } => {
+                // Taken before the files are read: what is written meanwhile is noticed next time.
+                let found = stamps(tls);
+                std::mem::replace(&mut *self.seen.lock(), found) != found
+            }
+        };
+        if is_due {
+            let shown = make(tls, identity, now, self.tickets.clone())?;
+            *self.now.write() = shown;
         }
-        let (made, changed) = make(config, identity, (now, self.tickets.clone()))?;
-        *self.now.write() = made;
-        *self.changed.write() = changed;
-        Ok(true)
+        Ok(is_due)
     }
 }
 
-type Made = (Arc<ServerConfig>, Option<SystemTime>);
-
-fn make(
-    config: &Config,
-    identity: &Identity,
-    (now, tickets): (Timestamp, Arc<dyn rustls::server::ProducesTickets>),
-) -> Result<Made, TlsError> {
-    let (chain, key, changed) = match &config.tls {
+fn make(tls: &Tls, identity: &Identity, now: Timestamp, tickets: Tickets) -> Result<Shown, TlsError> {
+    match tls {
         Tls::Own { names } => {
-            let (chain, key) = identity.issue_server(&server_names(names), now)?;
-            (chain, key, None)
+            let pair = identity.issue_server(&server_names(names), now)?;
+            let (config, not_after) = configuration(pair, tickets)?;
+            let renew_at = Some(now.plus(not_after.since(now) * 2 / 3));
+            Ok(Shown { config, not_after, renew_at })
         }
-        Tls::Files { certificate, key } => (read(certificate)?, read(key)?, modified(certificate)),
-    };
+        Tls::Files { certificate, key } => {
+            let (config, not_after) = configuration((read(certificate)?, read(key)?), tickets)?;
+            Ok(Shown { config, not_after, renew_at: None })
+        }
+    }
+}
+
+fn configuration((chain, key): Pair, tickets: Tickets) -> Result<(Arc<ServerConfig>, Timestamp), TlsError> {
     let bad = |what: &str, bad: rustls::pki_types::pem::Error| TlsError::File(what.to_owned(), bad.to_string());
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|found| bad("the certificate", found))?;
+    let first = chain.first().ok_or_else(|| TlsError::File("the certificate".into(), "there is none in it".into()))?;
+    let not_after = verify::not_after(first)
+        .map_err(|unreadable| TlsError::File("the certificate".into(), unreadable.to_string()))?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|found| bad("the key", found))?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Arc::new(AnyClient::new(&provider));
@@ -97,7 +133,7 @@ fn make(
     // One is enough for a device, which has one connection.
     made.send_tls13_tickets = 1;
     made.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok((Arc::new(made), changed))
+    Ok((Arc::new(made), not_after))
 }
 
 /// The names that were asked for, and those by which this machine calls itself.
@@ -125,8 +161,12 @@ fn read(path: &Path) -> Result<String, TlsError> {
     std::fs::read_to_string(path).map_err(|failed| TlsError::File(path.display().to_string(), failed.to_string()))
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|found| found.modified()).ok()
+fn stamps(tls: &Tls) -> Stamps {
+    let Tls::Files { certificate, key } = tls else { return [None, None] };
+    [certificate, key].map(|path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.modified().ok()?, found.len(), found.ino()))
+    })
 }
 
 /// Takes any certificate whose key the caller has, also none.
@@ -179,5 +219,92 @@ impl ClientCertVerifier for AnyClient {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use muster_store::Store;
+    use muster_vocab::limit::SERVER_CERTIFICATE_LIFE;
+
+    use super::*;
+    use crate::clock;
+    use crate::config::MasterKey;
+    use crate::vault::Vault;
+
+    struct Here {
+        folder: tempfile::TempDir,
+        identity: Identity,
+    }
+
+    fn here() -> Here {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Box::new(|_| ())).unwrap();
+        let own = MasterKey::Own(folder.path().join("master.key"));
+        let vault = Vault::open(&own).unwrap();
+        let identity = Identity::open(&store, folder.path(), &vault, clock::now()).unwrap();
+        Here { folder, identity }
+    }
+
+    impl Here {
+        fn config(&self, tls: Tls) -> Config {
+            let flags = crate::config::Flags { data: Some(self.folder.path().to_owned()), ..Default::default() };
+            Config { tls, ..Config::resolve(flags).unwrap() }
+        }
+
+        fn files(&self) -> Tls {
+            let [certificate, key] = ["server.pem", "server.key"].map(|name| self.folder.path().join(name));
+            Tls::Files { certificate, key }
+        }
+
+        /// Writes a pair that is as old as that.
+        fn write(&self, age: Duration) -> Pair {
+            let names = [ServerName::Dns("muster.example".into())];
+            let pair = self.identity.issue_server(&names, clock::now().minus(age)).unwrap();
+            std::fs::write(self.folder.path().join("server.pem"), &pair.0).unwrap();
+            std::fs::write(self.folder.path().join("server.key"), &pair.1).unwrap();
+            pair
+        }
+    }
+
+    #[test]
+    fn an_own_certificate_is_made_anew_after_two_thirds_of_its_life_and_not_before() {
+        let here = here();
+        let (tls, start) = (Tls::Own { names: Vec::new() }, clock::now());
+        let source = TlsSource::open(&here.config(tls.clone()), &here.identity, start).unwrap();
+        let (first, shown) = (source.not_after(), source.config());
+        let at = |share: f64| start.plus(SERVER_CERTIFICATE_LIFE.mul_f64(share));
+        assert!(!source.renew(&tls, &here.identity, at(0.66)).unwrap());
+        assert!(Arc::ptr_eq(&shown, &source.config()));
+        assert!(source.renew(&tls, &here.identity, at(0.67)).unwrap());
+        assert!(!Arc::ptr_eq(&shown, &source.config()));
+        assert!(source.not_after() > first.plus(SERVER_CERTIFICATE_LIFE / 2));
+        assert!(!source.renew(&tls, &here.identity, at(0.68)).unwrap(), "it was made anew twice");
+    }
+
+    #[test]
+    fn files_are_taken_when_they_change_and_refused_once_when_they_are_broken() {
+        let here = here();
+        let tls = here.files();
+        let old = here.write(Duration::from_secs(86_400));
+        let source = TlsSource::open(&here.config(tls.clone()), &here.identity, clock::now()).unwrap();
+        let (first, shown) = (source.not_after(), source.config());
+        assert!(!source.renew(&tls, &here.identity, clock::now()).unwrap(), "nothing has changed");
+        let new = here.write(Duration::ZERO);
+        std::fs::write(here.folder.path().join("server.key"), &old.1).unwrap();
+        let refused = source.renew(&tls, &here.identity, clock::now()).unwrap_err();
+        assert!(matches!(refused, TlsError::Pair(_)), "{refused}");
+        assert!(!source.renew(&tls, &here.identity, clock::now()).unwrap(), "what was refused is looked at again");
+        std::fs::write(here.folder.path().join("server.pem"), "nonsense").unwrap();
+        assert!(source.renew(&tls, &here.identity, clock::now()).is_err());
+        std::fs::remove_file(here.folder.path().join("server.pem")).unwrap();
+        assert!(source.renew(&tls, &here.identity, clock::now()).is_err());
+        assert!(Arc::ptr_eq(&shown, &source.config()) && source.not_after() == first);
+        std::fs::write(here.folder.path().join("server.pem"), &new.0).unwrap();
+        std::fs::write(here.folder.path().join("server.key"), &new.1).unwrap();
+        assert!(source.renew(&tls, &here.identity, clock::now()).unwrap());
+        assert!(source.not_after() > first);
     }
 }

@@ -84,9 +84,10 @@ fn selects(
     Ok(false)
 }
 
-/// What an account may: its own scopes over the project, and its roles.
+/// What an account may: its own scopes over the project, its roles, and those that its groups gave at its last login.
 pub fn rights(
     view: &View<'_>,
+    now: Timestamp,
     project: ProjectId,
     account: AccountId,
     own: &[Permission],
@@ -94,6 +95,9 @@ pub fn rights(
     let mut grants = Vec::new();
     if !own.is_empty() {
         grants.push(Grant { permissions: own.to_vec(), over: Over::Project });
+    }
+    for role in view.group_roles(project, account, now)? {
+        grants.push(Grant { permissions: permissions(view, project, &role)?, over: Over::Project });
     }
     for binding in view.bindings_of(project, account)? {
         let permissions = permissions(view, project, &binding.role)?;
@@ -111,7 +115,7 @@ pub fn rights(
 }
 
 /// Of a role that has been deleted: none.
-fn permissions(view: &View<'_>, project: ProjectId, role: &str) -> Result<Vec<Permission>, StoreError> {
+pub(super) fn permissions(view: &View<'_>, project: ProjectId, role: &str) -> Result<Vec<Permission>, StoreError> {
     if let Some(builtin) = BuiltinRole::named(role) {
         return Ok(builtin.permissions().to_vec());
     }

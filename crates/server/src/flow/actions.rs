@@ -13,8 +13,8 @@ use muster_store::events::NewEvent;
 use muster_vocab::{ActionId, DeviceId, ProjectId, RolloutId, Timestamp, limit};
 use serde_json::json;
 
-use super::audit;
 use super::error::FlowError;
+use super::{approvals, audit};
 
 /// A device's word on one of its actions.
 #[derive(Debug, Clone)]
@@ -70,7 +70,12 @@ pub fn tell_rollout(
 ) -> Result<(), FlowError> {
     let (project, id) = of;
     let before = tx.rollout(project, id)?;
-    let (after, effects) = rollout::step(&before, now, input)?;
+    // Every start passes here, so none gets past the approvals it needs.
+    let settled = approvals::settle(tx, now, project, before.clone())?;
+    let (mut after, effects) = rollout::step(&settled, now, input)?;
+    if settled.started_at.is_none() && after.started_at.is_some() {
+        after.clearance.rules = approvals::rules_in_force(tx, now, project, &after)?;
+    }
     tx.emit(of, &effects, now)?;
     if after.phase != before.phase {
         let event =

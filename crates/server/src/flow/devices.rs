@@ -107,6 +107,7 @@ pub fn decide(
     if device.state == state {
         return Ok(device);
     }
+    check_stays(&device)?;
     if state == DeviceState::Rejected {
         end_actions(tx, now, actor.project(), device.id)?;
     }
@@ -165,6 +166,7 @@ pub fn patch(
 /// A new token for the device; the old one stops working.
 pub fn new_token(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, name: &str) -> Result<String, FlowError> {
     let device = access::device(tx, now, actor, Permission::DevicesWrite, name)?;
+    check_stays(&device)?;
     let token = secret::generate("")?;
     tx.save_device_token(actor.project(), device.id, secret::digest(&token))?;
     audit::record(tx, now, actor, ("device.token", target(name)), &json!({}))?;
@@ -258,6 +260,15 @@ pub fn delete(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, of: (&str, Option<
     audit::record(tx, now, actor, ("device.delete", target(name)), &json!({}))
 }
 
+/// A device that has left gets no credentials and is let in by nobody.
+pub(super) fn check_stays(device: &Device) -> Result<(), FlowError> {
+    if !device.state.has_left() {
+        return Ok(());
+    }
+    let (name, state) = (&device.name, state_name(device.state));
+    Err(FlowError::Conflict(format!("{name} is {state}: delete it, so that a device of this name can join again")))
+}
+
 pub(super) fn end_actions(
     tx: &mut Tx<'_>,
     now: Timestamp,
@@ -292,7 +303,7 @@ pub fn settle_interval(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, devi
 }
 
 /// What the store would answer for one device at hand. The release is not looked at: intervals don't hang on it.
-fn matches(select: &Selector, device: &Device, now: Timestamp) -> bool {
+pub(super) fn matches(select: &Selector, device: &Device, now: Timestamp) -> bool {
     select.matches(now, |field| match field {
         Field::Label(key) => device.labels.get(key).map(|value| Found::Text(value)),
         Field::Attribute(key) => device.attributes.get(key).map(|value| Found::Text(value)),
@@ -324,5 +335,8 @@ pub(crate) fn state_name(state: DeviceState) -> &'static str {
         DeviceState::Accepted => "accepted",
         DeviceState::Rejected => "rejected",
         DeviceState::Quarantined => "quarantined",
+        DeviceState::Retiring => "retiring",
+        DeviceState::Retired => "retired",
+        DeviceState::Transferred => "transferred",
     }
 }

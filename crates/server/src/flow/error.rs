@@ -14,6 +14,7 @@ use muster_domain::session;
 use muster_domain::window::BadWindow;
 use muster_store::StoreError;
 use muster_trust::password::BadPassword;
+use muster_trust::seal::SealError;
 use muster_trust::secret::NoChance;
 use muster_vocab::BadName;
 use muster_vocab::selector::SelectorError;
@@ -28,6 +29,11 @@ pub enum FlowError {
     Store(#[from] StoreError),
     #[error("the rollout can't do that: {0}")]
     Rollout(#[from] rollout::Refused),
+    #[error("whoever broke the glass or made the rollout can't close its review; somebody else has to")]
+    OwnReview,
+    /// Names the role, or the roles any of which would do.
+    #[error("this rollout is approved by {0}, over the whole project, and you don't have that role")]
+    RoleNeeded(String),
     #[error("{0}")]
     Action(#[from] action::Refused),
     #[error("{0}")]
@@ -54,6 +60,8 @@ pub enum FlowError {
     Password(#[from] BadPassword),
     #[error(transparent)]
     Chance(#[from] NoChance),
+    #[error("something sealed can't be opened")]
+    Sealed(#[from] SealError),
     #[error("{field}: {source}")]
     Selector { field: String, source: SelectorError },
     #[error("{field}: {source}")]
@@ -64,6 +72,8 @@ pub enum FlowError {
     /// What a device shows lets nobody in; says what to do.
     #[error("{0}")]
     JoinRefused(String),
+    #[error("{0}")]
+    ExchangeRefused(String),
     #[error("this device was rejected: ask the project's operator")]
     DeviceRejected,
     /// It can't be done in the present state of things.

@@ -7,15 +7,19 @@ use muster_domain::identity::{Keys, Recognised};
 use muster_domain::{Actor, Permission};
 use muster_store::Tx;
 use muster_store::events::NewEvent;
-use muster_store::identity::{Authority, AuthorityKind, Claim, Hold};
+use muster_store::identity::{Authority, AuthorityKind, Claim, Hold, IssuingRequest};
 use muster_trust::authority::pem;
 use muster_trust::authority::short_fingerprint;
+use muster_trust::authority::verify::is_issued;
 use muster_vocab::{DeviceId, Name, ProjectId, Timestamp, limit};
 use serde_json::json;
 
-use super::devices::{check_name, end_actions, state_name};
+use super::devices::{check_name, check_stays, end_actions, state_name};
 use super::error::FlowError;
+use super::projects::check_owner;
 use super::{access, audit};
+use crate::identity::purpose;
+use crate::vault::Vault;
 
 /// A certificate for a new key was asked for by the device itself. It counts from its first use on.
 pub fn renew(
@@ -66,7 +70,7 @@ pub fn noticed_copy(
 pub fn quarantine(tx: &mut Tx<'_>, now: Timestamp, of: (ProjectId, DeviceId), reason: &str) -> Result<(), FlowError> {
     let (project, id) = of;
     let device = tx.device_by_id(project, id)?;
-    if matches!(device.state, DeviceState::Quarantined | DeviceState::Rejected) {
+    if matches!(device.state, DeviceState::Quarantined | DeviceState::Rejected) || device.state.has_left() {
         return Ok(());
     }
     end_actions(tx, now, project, id)?;
@@ -78,10 +82,20 @@ pub fn quarantine(tx: &mut Tx<'_>, now: Timestamp, of: (ProjectId, DeviceId), re
     audit::record(tx, now, &Actor::Muster { project }, ("device.quarantine", target), &json!({ "reason": reason }))
 }
 
+/// A person has looked: the device goes on, with the counters that it tells next.
+pub fn release(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, name: &str) -> Result<Device, FlowError> {
+    let device = access::device(tx, now, actor, Permission::DevicesWrite, name)?;
+    if device.state != DeviceState::Quarantined {
+        return Err(FlowError::Conflict(format!("{name} is {}, not in quarantine", state_name(device.state))));
+    }
+    super::devices::decide(tx, now, actor, name, DeviceState::Accepted)
+}
+
 /// The device's key and token open nothing any more; it keeps its place and may join again.
 pub fn revoke(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, name: &str) -> Result<Device, FlowError> {
     let project = actor.project();
     let device = access::device(tx, now, actor, Permission::DevicesWrite, name)?;
+    check_stays(&device)?;
     tx.delete_device_credentials(project, device.id)?;
     tx.forget_join(project, device.id)?;
     let reason = "what it proved itself by was revoked; it may join again".to_owned();
@@ -139,7 +153,7 @@ pub fn register_authority(
     tx: &mut Tx<'_>,
     now: Timestamp,
     actor: &Actor,
-    name: &str,
+    (name, kind): (&str, AuthorityKind),
     certificate: &str,
 ) -> Result<Authority, FlowError> {
     actor.may(Permission::Admin)?;
@@ -160,7 +174,7 @@ pub fn register_authority(
     }
     let mut new = Authority {
         id: 0,
-        kind: AuthorityKind::Device,
+        kind,
         project: Some(project),
         name: name.to_owned(),
         certificate: pem::certificate(der),
@@ -170,7 +184,8 @@ pub fn register_authority(
         created_by: actor.to_string(),
     };
     new.id = tx.insert_authority(&new)?;
-    audit::record(tx, now, actor, ("authority.register", format!("authority:{name}")), &json!({}))?;
+    let detail = json!({ "tpm": kind == AuthorityKind::Tpm });
+    audit::record(tx, now, actor, ("authority.register", format!("authority:{name}")), &detail)?;
     Ok(new)
 }
 
@@ -179,6 +194,60 @@ pub fn rotate(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, new: Authority) ->
     actor.may(Permission::Admin)?;
     tx.insert_authority(&new)?;
     audit::record(tx, now, actor, ("identity.rotate", format!("authority:{}", new.name)), &json!({}))
+}
+
+/// A key for an issuing authority whose root is elsewhere. Returns the request that the root is to sign.
+pub fn request_issuing(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, vault: &Vault) -> Result<String, FlowError> {
+    check_owner(tx, actor)?;
+    let number = tx.authorities()?.iter().filter(|one| one.kind == AuthorityKind::Issuing).count() + 1;
+    let made = muster_trust::authority::issue::request_issuing(&format!("Muster issuing {number}"));
+    let (request, key) = made.map_err(|failed| FlowError::Conflict(failed.to_string()))?;
+    let name = format!("issuing-{number}");
+    let key = vault.seal(&purpose(&name), key.as_bytes()).map_err(|bad| FlowError::Conflict(bad.to_string()))?;
+    let new = IssuingRequest { name: name.clone(), request, key, created_at: now, created_by: actor.to_string() };
+    tx.save_issuing_request(Some(&new))?;
+    audit::record(tx, now, actor, ("identity.request-issuing", format!("authority:{name}")), &json!({}))?;
+    Ok(new.request)
+}
+
+/// The root has signed the authority that was asked for last; it signs from now on. `root`: PEM.
+pub fn accept_issuing(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    actor: &Actor,
+    (root, certificate): (&str, &str),
+    vault: &Vault,
+) -> Result<(), FlowError> {
+    check_owner(tx, actor)?;
+    let asked = tx
+        .issuing_request()?
+        .ok_or_else(|| FlowError::Conflict("no issuing authority was asked for: make a request first".into()))?;
+    let is_it = is_issued(root, certificate, &asked.request)
+        .map_err(|bad| FlowError::invalid("certificate", bad.to_string()))?;
+    if !is_it {
+        return Err(FlowError::invalid(
+            "certificate",
+            "this is not the answer of this server's root to the newest request: sign that one",
+        ));
+    }
+    // The master key may have been changed in between.
+    let resealed = vault.resealed(&purpose(&asked.name), &asked.key).map_err(|_| {
+        FlowError::Conflict("the request's key can't be opened with this master key: make another request".into())
+    })?;
+    let der = pem::ders(certificate).into_iter().next().unwrap_or_default();
+    let new = Authority {
+        id: 0,
+        kind: AuthorityKind::Issuing,
+        project: None,
+        name: asked.name,
+        certificate: pem::certificate(&der),
+        key: Some(resealed.unwrap_or(asked.key)),
+        is_retired: false,
+        created_at: now,
+        created_by: actor.to_string(),
+    };
+    tx.save_issuing_request(None)?;
+    rotate(tx, now, actor, new)
 }
 
 pub fn delete_authority(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, name: &str) -> Result<(), FlowError> {

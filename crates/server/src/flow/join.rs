@@ -6,10 +6,11 @@
 //! same key at any time.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use muster_domain::device::{AttributeMode, Device, DeviceState, patch_labels};
-use muster_domain::enrollment::{Shows, Verdict, decide};
+use muster_domain::enrollment::{Decision, Newcomer, Shows, Verdict, counted_as, decide};
 use muster_domain::{Actor, Permission};
 use muster_store::devices::NewDevice;
 use muster_store::events::NewEvent;
@@ -27,6 +28,9 @@ use super::error::FlowError;
 use super::rollouts::device_selector;
 use super::{identity, twin};
 
+/// In which a rule of the policy counts whom it lets in.
+pub const HOUR: Duration = Duration::from_secs(3600);
+
 const LIFE_MIN: Duration = Duration::from_secs(60);
 
 /// What a device shows and says when it joins.
@@ -39,6 +43,9 @@ pub struct Joining {
     pub attributes: BTreeMap<String, String>,
     /// It has used a token of its own since the server knows it.
     pub was_seen: bool,
+    pub by_est: bool,
+    /// Where it calls from.
+    pub address: Option<IpAddr>,
 }
 
 /// What speaks for a device that comes in.
@@ -50,6 +57,8 @@ pub enum Proof {
     Claimed([u8; 32]),
     /// An authority of the project has given it this name.
     Authority,
+    /// Its key lies in this TPM, whose maker the project believes.
+    Tpm([u8; 32]),
     Nothing,
 }
 
@@ -80,6 +89,7 @@ enum Right {
     Token(JoinToken),
     Claim(Claim),
     Authority,
+    Tpm([u8; 32]),
     Nothing,
 }
 
@@ -142,6 +152,7 @@ fn right(tx: &Tx<'_>, project: ProjectId, joining: &Joining) -> Result<Right, Fl
             None => Ok(Right::Nothing),
         },
         Proof::Authority => Ok(Right::Authority),
+        Proof::Tpm(tpm) => Ok(Right::Tpm(*tpm)),
         Proof::Nothing => Ok(Right::Nothing),
     }
 }
@@ -169,6 +180,13 @@ fn again(
     if matches!(right, Right::Nothing) && !is_same_key {
         return Ok(Again::Nobody);
     }
+    if known.state.has_left() {
+        return Err(FlowError::JoinRefused(format!(
+            "{} was decommissioned or belongs to another project: have an operator delete what is left of it here, so \
+             that the name is free",
+            known.name
+        )));
+    }
     if matches!(known.state, DeviceState::Rejected | DeviceState::Quarantined) {
         return Err(FlowError::DeviceRejected);
     }
@@ -178,7 +196,7 @@ fn again(
     let by_gateway = matches!(right, Right::Gateway);
     let proof = match joining.proof {
         Proof::Secret(proof) => Some(proof),
-        Proof::Claimed(_) | Proof::Authority | Proof::Nothing => None,
+        Proof::Claimed(_) | Proof::Authority | Proof::Tpm(_) | Proof::Nothing => None,
     };
     let joined_with = tx.joined_with(project, known.id)?;
     let answer_lost = !joining.was_seen && proof.is_some() && joined_with == proof;
@@ -187,11 +205,16 @@ fn again(
     let has_nothing = !has_token && keys.is_none();
     // It came by what speaks for all devices, or its credentials were taken away.
     let moves_over = has_nothing && by_gateway;
-    let comes_back = has_nothing && !by_gateway && tx.device_hold(project, known.id)?.is_some();
+    let comes_back =
+        has_nothing && !by_gateway && !matches!(right, Right::Tpm(_)) && tx.device_hold(project, known.id)?.is_some();
     // Both speak for this one device.
+    let is_its_tpm = match right {
+        Right::Tpm(shown) => tx.device_tpm(project, known.id)? == Some(*shown),
+        Right::Gateway | Right::Token(_) | Right::Claim(_) | Right::Authority | Right::Nothing => false,
+    };
     let is_its_own = matches!(right, Right::Claim(_) | Right::Authority) && !has_token && !joining.was_seen;
     let name = &known.name;
-    if !(answer_lost || waits || moves_over || comes_back || is_its_own) {
+    if !(answer_lost || waits || moves_over || comes_back || is_its_own || is_its_tpm) {
         return Err(FlowError::Conflict(format!(
             "{name} has joined already: let it use its token, or have an operator delete the device (its history \
              goes), revoke what it has (muster device revoke {name}) or make it a new token by hand (muster device \
@@ -245,6 +268,7 @@ fn first(
             (Shows::Claim, claim.labels.clone(), json!({ "claim": claim.name }))
         }
         Right::Authority => (Shows::Authority, BTreeMap::new(), json!({ "authority": true })),
+        Right::Tpm(tpm) => (Shows::Tpm, BTreeMap::new(), json!({ "tpm": short_fingerprint(tpm) })),
         Right::Nothing => (Shows::Nothing, BTreeMap::new(), json!({})),
     };
     let new = NewDevice { name: name.clone(), state: DeviceState::Pending, token: None, poll_interval_s: 0 };
@@ -255,7 +279,16 @@ fn first(
         report_difference(tx, now, (project, id), AttributeMode::Merge, &joining.attributes)?;
     }
     settle_interval(tx, now, project, &device)?;
-    let state = enrolled(tx, now, (project, id), shows)?;
+    if let Right::Tpm(tpm) = right {
+        tx.save_device_tpm(project, id, *tpm)?;
+    }
+    let decision = enrolled(tx, now, (project, id), (shows, joining))?;
+    let state = admitted(tx, project, shows, &decision)?;
+    if !decision.labels.is_empty() {
+        let patch = decision.labels.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        let labels = patch_labels(&device.labels, &patch)?;
+        tx.save_labels(project, &Device { labels, ..tx.device_by_id(project, id)? })?;
+    }
     if state != DeviceState::Pending {
         tx.save_device_state(project, id, state)?;
     }
@@ -264,6 +297,9 @@ fn first(
     let actor = Actor::Device { name: name.clone(), project };
     let mut detail = by;
     detail["state"] = json!(state_name(state));
+    if let Some(rule) = decision.rule {
+        detail["rule"] = json!(rule);
+    }
     if let Some(key) = &joining.key {
         detail["key"] = json!(short_fingerprint(key));
     }
@@ -271,15 +307,32 @@ fn first(
     Ok((id, state))
 }
 
-/// What the project's policy says. A refusal leaves nothing of the device behind.
-fn enrolled(tx: &Tx<'_>, now: Timestamp, of: (ProjectId, DeviceId), shows: Shows) -> Result<DeviceState, FlowError> {
-    let (project, device) = of;
+/// What the project's policy says, and counts whom a rule lets in.
+fn enrolled(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    of: (ProjectId, DeviceId),
+    who: (Shows, &Joining),
+) -> Result<Decision, FlowError> {
+    let ((project, device), (shows, joining)) = (of, who);
     let rules = tx.project(project)?.settings.enrollment;
-    let verdict = decide(&rules, shows, |select| {
+    let newcomer = Newcomer { shows, by_est: joining.by_est, name: &joining.device, address: joining.address, now };
+    let matches = |select: &str| {
         let select = device_selector("enrollment", select)?;
         Ok::<_, FlowError>(tx.device_matches(project, device, &select, now)?)
-    })?;
-    match verdict {
+    };
+    let since = now.minus(HOUR);
+    let came = |rule: &str| Ok(tx.count_enrolled(project, rule, since)?);
+    let decision = decide(&rules, &newcomer, matches, came)?;
+    if let (Verdict::Accept, Some(at)) = (decision.verdict, decision.rule) {
+        tx.save_enrolled(project, (&counted_as(&rules, at), device), now, since)?;
+    }
+    Ok(decision)
+}
+
+/// A refusal leaves nothing of the device behind.
+fn admitted(tx: &Tx<'_>, project: ProjectId, shows: Shows, decision: &Decision) -> Result<DeviceState, FlowError> {
+    match decision.verdict {
         Verdict::Accept => Ok(DeviceState::Accepted),
         Verdict::Wait if tx.count_pending(project)? > limit::PENDING_DEVICES_MAX => Err(FlowError::JoinRefused(
             "too many devices wait for this project's operator: ask him to accept or reject them".into(),

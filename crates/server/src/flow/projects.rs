@@ -41,7 +41,7 @@ pub fn save_settings(
 }
 
 /// Who may say what projects there are: an admin of the first one, whom the server's owner has given its password.
-fn check_owner(view: &View<'_>, actor: &Actor) -> Result<(), FlowError> {
+pub(crate) fn check_owner(view: &View<'_>, actor: &Actor) -> Result<(), FlowError> {
     actor.may(Permission::Admin)?;
     if view.project(actor.project())?.name != PROJECT {
         return Err(NotAllowed(Permission::Admin).into());

@@ -7,9 +7,9 @@ use muster_store::events::NewEvent;
 use muster_vocab::{Name, ReleaseId, Timestamp};
 use serde_json::json;
 
-use super::audit;
 use super::devices::check_revision;
 use super::error::FlowError;
+use super::{attestations, audit};
 
 /// A release as somebody asks for it.
 #[derive(Debug, Clone)]
@@ -66,6 +66,7 @@ pub fn publish(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, of: (&str, &str))
         ReleaseState::Yanked => return Err(FlowError::Conflict(format!("{} was yanked", label(&release)))),
         ReleaseState::Draft => {}
     }
+    attestations::check_published(tx, actor, &release)?;
     tx.save_release_state(actor.project(), release.id, ReleaseState::Published, Some(now))?;
     told(tx, now, actor, (&label(&release), "published", "release.publish"))?;
     Ok(tx.release(actor.project(), release.id)?)

@@ -10,16 +10,17 @@ use muster_domain::action::{CancelSaid, Progress, Said};
 use muster_domain::command::Input;
 use muster_domain::configuration::twin::Reported;
 use muster_domain::device::AttributeMode;
+use muster_store::departures::Counters;
 use muster_store::queue::Queue;
 use muster_store::{StoreError, Tx};
 use muster_vocab::{ActionId, DeviceId, ProjectId, Timestamp, limit};
 use tracing::debug;
 
 use super::actions::{self, Word};
-use super::devices;
 use super::error::FlowError;
 use super::identity;
 use super::twin;
+use super::{departures, devices};
 
 /// Beyond this the device's clock is worth a mention: it was offline, or its clock is wrong.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(3600);
@@ -30,6 +31,16 @@ pub struct Batch {
     pub device: DeviceId,
     pub queue: String,
     pub reports: Vec<Report>,
+    /// By agents that tell them.
+    pub counters: Option<Told>,
+}
+
+/// Counters that never go back, told on a connection that was opened at `connected_at`.
+#[derive(Debug, Clone, Copy)]
+pub struct Told {
+    pub taken: u64,
+    pub boots: u64,
+    pub connected_at: Timestamp,
 }
 
 #[derive(Debug, Clone)]
@@ -72,7 +83,7 @@ pub enum Answer {
 
 /// Takes a batch. Returns the last report that is in now.
 pub fn take(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, batch: Batch) -> Result<u64, FlowError> {
-    let Batch { device, queue, mut reports } = batch;
+    let Batch { device, queue, mut reports, counters } = batch;
     let known = tx.device_queue(project, device)?;
     if let Some(former) = known.as_ref().filter(|known| known.name != queue) {
         // A queue's name is drawn anew when a device has lost its state, so that none comes back.
@@ -86,6 +97,11 @@ pub fn take(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, batch: Batch) -
             return Ok(0);
         }
         tx.save_queue_past(device, &former.name, now)?;
+    }
+    if let Some(told) = counters
+        && went_back(tx, now, (project, device), (&queue, told))?
+    {
+        return Ok(0);
     }
     let before = known.as_ref().filter(|known| known.name == queue).map_or(0, |known| known.through);
     reports.sort_by_key(|report| report.sequence);
@@ -104,11 +120,46 @@ pub fn take(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, batch: Batch) -
     if known.is_none() {
         // The first of its kind, maybe: there were no deltas to make before.
         tx.touch_routes();
+        departures::arrived(tx, now, (project, device))?;
     }
     if known.is_none_or(|known| known.name != queue || known.through != through) {
         tx.save_device_queue(project, device, &Queue { name: queue, through })?;
     }
     Ok(through)
+}
+
+/// Keeps the counters; lower ones than before put the device into quarantine.
+///
+/// A request that lay in the network while newer ones passed came on a connection from before them: it is no copy.
+fn went_back(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    of: (ProjectId, DeviceId),
+    (queue, told): (&str, Told),
+) -> Result<bool, FlowError> {
+    let (project, device) = of;
+    let known = tx.counters(project, device)?.filter(|known| known.queue == queue);
+    if let Some(known) = &known {
+        let is_lower = told.taken < known.taken || told.boots < known.boots;
+        if is_lower && told.connected_at <= known.at {
+            return Ok(false);
+        }
+        if is_lower {
+            let reason = format!(
+                "its counters went back: {} starts and report {} after {} and {}; two devices use its identity, or it was \
+                 restored from an old backup",
+                told.boots, told.taken, known.boots, known.taken
+            );
+            identity::quarantine(tx, now, of, &reason)?;
+            return Ok(true);
+        }
+        if (told.taken, told.boots) == (known.taken, known.boots) {
+            return Ok(false);
+        }
+    }
+    let counters = Counters { queue: queue.to_owned(), boots: told.boots, taken: told.taken, at: now };
+    tx.save_counters(project, device, &counters)?;
+    Ok(false)
 }
 
 fn take_one(tx: &mut Tx<'_>, now: Timestamp, of: (ProjectId, DeviceId), report: Report) -> Result<(), FlowError> {

@@ -8,19 +8,19 @@ use muster_domain::rollout::divide::{Candidate, divide};
 use muster_domain::rollout::spec::{Spec, Take};
 use muster_domain::rollout::step::Input;
 use muster_domain::rollout::step::waiting_waves;
-use muster_domain::rollout::{Person, Phase, Rollout, WaveState};
+use muster_domain::rollout::{Clearance, Person, Phase, Rollout, WaveState};
 use muster_domain::{Actor, Permission};
 use muster_store::actions::Part;
 use muster_store::events::NewEvent;
 use muster_store::{Tx, View};
 use muster_vocab::selector::Selector;
 use muster_vocab::selector::schema::DEVICE_SCHEMA;
-use muster_vocab::{ActionId, DeviceId, Name, ProjectId, ReleaseId, RolloutId, Timestamp, limit};
+use muster_vocab::{ActionId, DeviceId, Name, ProjectId, ReleaseId, RolloutId, Sha256, Timestamp, limit};
 use serde_json::json;
 
 use super::actions::{advance, after_end, give_turn, tell_rollout};
-use super::audit;
 use super::error::FlowError;
+use super::{approvals, audit, reviews};
 
 /// A rollout as somebody asks for it.
 #[derive(Debug, Clone)]
@@ -31,10 +31,19 @@ pub struct NewRollout {
     pub spec: Spec,
 }
 
+/// What somebody says to an order.
+#[derive(Debug, Clone, Default)]
+pub struct Remark {
+    pub reason: String,
+    /// Digest of the plan that he has looked at; only approvals say it.
+    pub plan: Option<Sha256>,
+}
+
 /// What an operator orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     Start,
+    BreakGlass,
     Approve,
     Deny,
     Pause,
@@ -50,6 +59,7 @@ impl Order {
     pub fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
+            Self::BreakGlass => "break-glass",
             Self::Approve => "approve",
             Self::Deny => "deny",
             Self::Pause => "pause",
@@ -64,6 +74,7 @@ impl Order {
     pub fn permission(self) -> Permission {
         match self {
             Self::Approve | Self::Deny => Permission::RolloutsApprove,
+            Self::BreakGlass => Permission::RolloutsBreakGlass,
             Self::Start | Self::Pause | Self::Resume | Self::Abort | Self::RollBack | Self::NextWave => {
                 Permission::RolloutsWrite
             }
@@ -128,6 +139,7 @@ fn insert(
         retry_of,
         author: person(actor)?,
         approved_by: None,
+        clearance: Clearance::default(),
         created_at: now,
         started_at: None,
         revision: 1,
@@ -168,24 +180,25 @@ pub fn order(
     now: Timestamp,
     actor: &Actor,
     to: (RolloutId, Order),
-    reason: &str,
+    remark: &Remark,
 ) -> Result<Rollout, FlowError> {
-    let (id, order) = to;
+    let ((id, order), reason, project) = (to, remark.reason.as_str(), actor.project());
     actor.may(order.permission())?;
     let by = person(actor)?;
     let input = match order {
         Order::Start => {
-            check_matches_something(tx, now, actor.project(), id)?;
+            check_matches_something(tx, now, project, id)?;
             Input::Start
         }
+        Order::BreakGlass => {
+            check_matches_something(tx, now, project, id)?;
+            reviews::open(tx, now, actor, (id, by.clone()), reason)?;
+            Input::BreakGlass { by }
+        }
+        // It has its own record, and what it leads to comes with time.
         Order::Approve => {
-            let rollout = tx.rollout(actor.project(), id)?;
-            let behind = |account| tx.person_behind(actor.project(), account);
-            // A service account decides nothing for whoever made it.
-            if rollout.phase == Phase::AwaitingApproval && behind(by.id)? == behind(rollout.author.id)? {
-                return Err(FlowError::Rollout(muster_domain::rollout::step::Refused::OwnRollout));
-            }
-            Input::Approve { by }
+            approvals::approve(tx, now, actor, (id, by), (remark.plan, reason))?;
+            Input::Tick
         }
         Order::Deny => Input::Deny { by },
         Order::Pause => Input::Pause { by },
@@ -194,10 +207,12 @@ pub fn order(
         Order::RollBack => Input::RollBack { by },
         Order::NextWave => Input::NextWave,
     };
-    tell_rollout(tx, now, (actor.project(), id), input)?;
-    let action = format!("rollout.{}", order.name());
-    audit::record(tx, now, actor, (&action, format!("rollout:{id}")), &json!({ "reason": reason }))?;
-    Ok(tx.rollout(actor.project(), id)?)
+    tell_rollout(tx, now, (project, id), input)?;
+    if order != Order::Approve {
+        let action = format!("rollout.{}", order.name());
+        audit::record(tx, now, actor, (&action, format!("rollout:{id}")), &json!({ "reason": reason }))?;
+    }
+    Ok(tx.rollout(project, id)?)
 }
 
 /// Starting a rollout that reaches nobody is a misspelt selector, unless devices may join later.
@@ -301,8 +316,13 @@ pub fn fill(
     if rollout.phase != Phase::Filling && !joins_later {
         return Ok(false);
     }
+    let withheld = approvals::withheld(tx, project, &rollout)?;
     let mut joined: HashMap<u16, u32> = HashMap::new();
     for (device, wave) in batch {
+        if is_withheld(tx, now, (project, *device), &withheld)? {
+            tracing::warn!(rollout.id = %id, "a device came under a rule of approval after rollout {id} started; it is left out");
+            continue;
+        }
         // It may have been deleted since the division was worked out.
         let Ok(previous) = tx.installed_release(project, *device) else { continue };
         let action = new_action(&rollout, (*device, *wave), previous, now);
@@ -314,6 +334,21 @@ pub fn fill(
         tell_rollout(tx, now, of, Input::Joined { wave, count })?;
     }
     Ok(true)
+}
+
+/// Its labels were changed after the start so that it comes under a rule that nobody was asked about.
+fn is_withheld(
+    tx: &Tx<'_>,
+    now: Timestamp,
+    (project, device): (ProjectId, DeviceId),
+    withheld: &[Selector],
+) -> Result<bool, FlowError> {
+    for select in withheld {
+        if tx.device_matches(project, device, select, now)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 pub fn filled(tx: &mut Tx<'_>, now: Timestamp, of: (ProjectId, RolloutId)) -> Result<(), FlowError> {

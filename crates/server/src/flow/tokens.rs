@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::access::includes;
+use muster_domain::access::{Rights, includes};
 use muster_domain::actor::NotAllowed;
 use muster_domain::{Actor, Permission};
 use muster_store::Tx;
@@ -22,18 +22,38 @@ const LOGIN: &str = "account.login";
 
 /// A token for somebody whose password was right. Returns its secret, which is shown only now.
 pub fn log_in(tx: &mut Tx<'_>, now: Timestamp, account: &Account) -> Result<(Token, String), FlowError> {
-    let rights = access::rights(tx, account.project, account.id, &account.permissions)?;
-    // Its own scopes, and what its roles add to them.
+    let rights = access::rights(tx, now, account.project, account.id, &account.permissions)?;
+    let permissions = all_of(account, &rights);
+    let (id, name, project) = (account.id, account.name.clone(), account.project);
+    let actor = Actor::Account { id, name, project, rights };
+    let new = (id, "login".to_owned(), permissions, limit::SESSION_LIFE);
+    insert(tx, now, &actor, new, LOGIN)
+}
+
+/// A token for somebody whom an issuer vouched for. It is no login of this server's own: tokens that it makes end with
+/// it, so that nothing outlives what the issuer has said.
+pub fn log_in_by_issuer(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    account: &Account,
+    rights: Rights,
+) -> Result<(Token, String), FlowError> {
+    let permissions = all_of(account, &rights);
+    let (id, name, project) = (account.id, account.name.clone(), account.project);
+    let actor = Actor::Account { id, name, project, rights };
+    let new = (id, "login".to_owned(), permissions, limit::ISSUER_SESSION_LIFE);
+    insert(tx, now, &actor, new, "account.login.oidc")
+}
+
+/// An account's own scopes, and what its roles add to them.
+fn all_of(account: &Account, rights: &Rights) -> Vec<Permission> {
     let mut permissions = account.permissions.clone();
     for wanted in Permission::ALL.into_iter().rev() {
         if rights.may_somewhere(wanted) && !permissions.iter().any(|had| includes(*had, wanted)) {
             permissions.push(wanted);
         }
     }
-    let (id, name, project) = (account.id, account.name.clone(), account.project);
-    let actor = Actor::Account { id, name, project, rights };
-    let new = (id, "login".to_owned(), permissions, limit::SESSION_LIFE);
-    insert(tx, now, &actor, new, LOGIN)
+    permissions
 }
 
 /// A token as somebody asks for it.
@@ -78,14 +98,14 @@ pub fn create(
 
 /// Only its maker may have tokens of a service account: what it approves is his approval, so that another's token of it
 /// would let him approve what is his own.
-fn own_service(tx: &Tx<'_>, actor: &Actor, asking: AccountId, name: &str) -> Result<AccountId, FlowError> {
+pub(super) fn own_service(tx: &Tx<'_>, actor: &Actor, asking: AccountId, name: &str) -> Result<AccountId, FlowError> {
     actor.may(Permission::Admin)?;
     let project = actor.project();
     let service = tx.account(project, name)?;
     if service.id == asking {
         return Ok(asking);
     }
-    if service.password.is_some() {
+    if service.password.is_some() || tx.is_known_to_issuers(project, service.id)? {
         return Err(FlowError::Conflict(format!("{name} is a person, who makes tokens after logging in")));
     }
     if tx.person_behind(project, service.id)? != tx.person_behind(project, asking)? {
@@ -96,7 +116,7 @@ fn own_service(tx: &Tx<'_>, actor: &Actor, asking: AccountId, name: &str) -> Res
     Ok(service.id)
 }
 
-fn insert(
+pub(super) fn insert(
     tx: &mut Tx<'_>,
     now: Timestamp,
     actor: &Actor,

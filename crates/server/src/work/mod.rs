@@ -1,11 +1,13 @@
 //! What goes on by itself? Reconcilers that re-read the store and are safe to run at any time.
 
+pub mod certificate;
 pub mod checkpoints;
 pub mod collect;
 pub mod intervals;
 pub mod join;
 pub mod metadata;
 pub mod outbox;
+pub mod reseal;
 pub mod routes;
 pub mod seen;
 pub mod time;
@@ -27,6 +29,8 @@ const TWIN_INTERVAL: Duration = Duration::from_secs(1);
 const JOIN_INTERVAL: Duration = Duration::from_secs(10);
 /// How often polling intervals are compared with the overrides.
 const INTERVALS_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the server's certificate is looked at: two calls to the kernel, unless it has to be replaced.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
 /// How often what nobody needs is collected.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(300);
 /// Deltas from what devices run now are looked for, even if no release was published.
@@ -54,6 +58,9 @@ pub fn start(app: &Arc<App>) -> Workers {
     set.spawn(every(app.clone(), INTERVALS_INTERVAL, async |app| intervals::settle_intervals(app).await));
     set.spawn(every(app.clone(), limit::SEEN_FLUSH_INTERVAL, async |app| seen::flush_seen(app).await));
     set.spawn(every(app.clone(), METADATA_INTERVAL, async |app| metadata::renew_timestamps(app).await));
+    if app.tls.is_some() {
+        set.spawn(certificate::run(app.clone(), CERTIFICATE_INTERVAL));
+    }
     set.spawn(every(app.clone(), COLLECT_INTERVAL, async |app| collect::collect(app).await));
     set.spawn(every(app.clone(), limit::AUDIT_CHECKPOINT_INTERVAL, async |app| {
         checkpoints::sign_checkpoints(app).await

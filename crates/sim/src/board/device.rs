@@ -13,7 +13,7 @@ use muster_agent::keep::Keeper;
 use muster_agent::queue::Queue;
 use muster_agent::state::{Installed, State};
 use muster_agent::world::{Host, Net};
-use muster_agent::{Agent, Judge, Settings, Wait, World};
+use muster_agent::{Agent, Judge, Settings, TrustSettings, Wait, World};
 use muster_vocab::Timestamp;
 use parking_lot::Mutex;
 
@@ -61,6 +61,9 @@ impl World for Surroundings {
     }
 }
 
+/// Where the factory has put what signatures are judged by.
+const ROOT: &str = "/etc/muster/root.json";
+
 #[derive(Debug)]
 pub struct Board {
     pub world: Arc<Surroundings>,
@@ -68,6 +71,7 @@ pub struct Board {
     pub images: Images,
     pub agent: Option<Agent>,
     pub power_cuts: u64,
+    trust: Option<TrustSettings>,
 }
 
 /// What one step came to.
@@ -117,7 +121,13 @@ impl Board {
         disk.add_folder(APP_ROOT);
         let machine = Machine::new(setup.seed, setup.clock);
         let world = Surroundings { disk, machine, net: Rough::new(way, setup.seed) };
-        Self { world: Arc::new(world), setup, images, agent: None, power_cuts: 0 }
+        Self { world: Arc::new(world), setup, images, agent: None, power_cuts: 0, trust: None }
+    }
+
+    /// From its next start on the agent takes only what is signed for these channels, by this root.
+    pub fn trusts(&mut self, device: String, root: &[u8], channels: Vec<String>) {
+        self.world.disk.add_file(ROOT, root.to_vec());
+        self.trust = Some(TrustSettings { root: PathBuf::from(ROOT), device, channels });
     }
 
     /// The agent remembers that it installed this.
@@ -142,6 +152,8 @@ impl Board {
                 self.agent = None;
                 Stepped::On
             }
+            // Nobody takes boards out of service.
+            Ok(Wait::Leave | Wait::Move) => Stepped::Waits(Duration::from_secs(3600)),
             // The disk says no: the program is started again a little later.
             Err(_) => {
                 self.agent = None;
@@ -183,6 +195,7 @@ impl Board {
             check_every: self.setup.check_every,
             piece_bytes: self.setup.piece_bytes,
             reserve_bytes: 0,
+            trust: self.trust.clone(),
             ..Settings::default()
         };
         let judge = Box::new(Services(Arc::clone(&self.images)));

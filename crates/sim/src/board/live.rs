@@ -56,6 +56,16 @@ pub struct Agents {
     /// Once it is set, nothing goes wrong any more.
     pub calm: Arc<AtomicBool>,
     pub journal: Option<PathBuf>,
+    /// None: boards believe every order of the server.
+    pub trust: Option<Trust>,
+}
+
+/// What boards judge signatures by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// A signed root, as `muster keys ceremony` makes it.
+    pub root: Vec<u8>,
+    pub channels: Vec<String>,
 }
 
 /// What a board is in the end, whatever it said.
@@ -301,6 +311,7 @@ impl Agents {
     fn join(&self, live: &mut Live) -> Duration {
         let join = Join {
             request: None,
+            tpm: None,
             token: self.token.clone(),
             project: self.project.clone(),
             device: live.name.clone(),
@@ -323,7 +334,11 @@ impl Agents {
             check_every: Duration::from_millis(200),
         };
         let way: Arc<dyn Net> = live.way.clone();
-        live.board = Some(Board::new(setup, Arc::clone(&live.way.images), way));
+        let mut board = Board::new(setup, Arc::clone(&live.way.images), way);
+        if let Some(trust) = &self.trust {
+            board.trusts(format!("{}/{}", self.project, live.name), &trust.root, trust.channels.clone());
+        }
+        live.board = Some(board);
         Duration::ZERO
     }
 

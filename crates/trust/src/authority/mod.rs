@@ -9,7 +9,9 @@
 pub mod issue;
 pub mod pem;
 pub mod pkcs7;
+pub mod proof;
 pub mod request;
+pub mod sealed;
 #[cfg(test)]
 mod tests;
 pub mod verify;

@@ -12,6 +12,19 @@ use x509_parser::prelude::FromDer;
 
 use super::DeviceName;
 
+/// Has this root signed this issuing authority, for this key? All of it PEM.
+pub fn is_issued(root: &str, issuing: &str, request: &str) -> Result<bool, BadChain> {
+    let one = |text: &str| super::pem::ders(text).into_iter().next().ok_or(BadChain::Unreadable);
+    let (root, issuing) = (one(root)?, one(issuing)?);
+    let read = |der| x509_parser::certificate::X509Certificate::from_der(der).map_err(|_| BadChain::Unreadable);
+    let ((_, root), (_, issuing)) = (read(&root)?, read(&issuing)?);
+    let asked = super::request::Request::parse(request.as_bytes()).map_err(|_| BadChain::Unreadable)?;
+    Ok(issuing.verify_signature(Some(root.public_key())).is_ok()
+        && issuing.issuer() == root.subject()
+        && issuing.is_ca()
+        && issuing.public_key().raw == asked.public_key)
+}
+
 /// Certificates that a caller may show: leaf, issuing authorities, root.
 const CHAIN_MAX: usize = 6;
 
@@ -80,6 +93,12 @@ impl Anchors {
         (made, bad)
     }
 
+    /// Is a signature that was believed once still believed?
+    #[must_use]
+    pub fn contains(&self, whose: &Anchor) -> bool {
+        self.whose.contains(whose)
+    }
+
     /// `chain`: the caller's certificate first, DER, as the handshake brought it.
     pub fn verify(&self, chain: &[Vec<u8>], now: Timestamp) -> Result<Proven, BadChain> {
         let (leaf, others) = chain.split_first().ok_or(BadChain::Unreadable)?;
@@ -129,6 +148,13 @@ pub fn is_authority(der: &[u8]) -> bool {
     x509_parser::certificate::X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.is_ca())
 }
 
+/// When a certificate runs out. `der`: the certificate.
+pub fn not_after(der: &[u8]) -> Result<Timestamp, BadChain> {
+    let (_, certificate) =
+        x509_parser::certificate::X509Certificate::from_der(der).map_err(|_| BadChain::Unreadable)?;
+    Ok(end_of(&certificate))
+}
+
 struct Said {
     key: [u8; 32],
     common_name: Option<String>,
@@ -148,8 +174,11 @@ fn parse(der: &[u8]) -> Result<Said, BadChain> {
         _ => None,
     });
     let device = uris.next();
-    let not_after = Timestamp(certificate.validity().not_after.timestamp().saturating_mul(1000));
-    Ok(Said { key, common_name, device, not_after })
+    Ok(Said { key, common_name, device, not_after: end_of(&certificate) })
+}
+
+fn end_of(certificate: &x509_parser::certificate::X509Certificate<'_>) -> Timestamp {
+    Timestamp(certificate.validity().not_after.timestamp().saturating_mul(1000))
 }
 
 fn unknown(bad: webpki::Error) -> BadChain {

@@ -21,11 +21,14 @@ pub enum FieldKind {
     Choice(&'static [&'static str]),
 }
 
+const DEVICE_STATES: &[&str] =
+    &["accepted", "pending", "rejected", "quarantined", "retiring", "retired", "transferred"];
+
 pub const DEVICE_SCHEMA: Schema = Schema {
     things: "devices",
     fields: &[
         ("name", FieldKind::Text),
-        ("state", FieldKind::Choice(&["accepted", "pending", "rejected"])),
+        ("state", FieldKind::Choice(DEVICE_STATES)),
         ("release", FieldKind::Text),
         ("last_seen", FieldKind::Time),
         ("created_at", FieldKind::Time),

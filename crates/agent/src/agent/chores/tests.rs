@@ -93,7 +93,7 @@ impl Site {
         for _ in 0..10_000 {
             match agent.tick(self).unwrap() {
                 Wait::No => {}
-                Wait::Restart => return true,
+                Wait::Restart | Wait::Leave | Wait::Move => return true,
                 Wait::For(pause) => {
                     let mut uptime = self.uptime.lock().unwrap();
                     *uptime = (*uptime + pause).min(until);

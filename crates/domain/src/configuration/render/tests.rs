@@ -22,10 +22,19 @@ fn configuration(name: &str, priority: u16, files: Vec<File>) -> Configuration {
     Configuration { name: name.into(), spec, created_at: at, updated_at: at, updated_by: "ann".into(), revision: 1 }
 }
 
+fn secrets() -> BTreeMap<String, u64> {
+    BTreeMap::from([("db".to_owned(), 3), ("api-key".to_owned(), 1)])
+}
+
+fn none_known() -> BTreeMap<String, u64> {
+    BTreeMap::new()
+}
+
 fn render(template: &str) -> Result<String, CannotRender> {
     let labels = BTreeMap::from([("site".to_owned(), "berlin".to_owned()), ("ring".to_owned(), "<a&b>".to_owned())]);
     let attributes = BTreeMap::from([("hw.revision".to_owned(), "7".to_owned())]);
-    let facts = Facts { device: "sn-1", project: "default", labels: &labels, attributes: &attributes };
+    let facts =
+        Facts { device: "sn-1", project: "default", labels: &labels, attributes: &attributes, secrets: &secrets() };
     let one = configuration("app", 1, vec![file("/etc/app.conf", template)]);
     Renderer::default().render(&[&one], &facts).map(|mut files| files.remove(0).content)
 }
@@ -47,7 +56,8 @@ fn nothing_is_escaped_and_statements_leave_no_empty_lines() {
 fn a_value_is_no_template_itself() {
     let labels = BTreeMap::from([("x".to_owned(), "{{ device }}{% set".to_owned())]);
     let none = BTreeMap::new();
-    let facts = Facts { device: "sn-1", project: "default", labels: &labels, attributes: &none };
+    let facts =
+        Facts { device: "sn-1", project: "default", labels: &labels, attributes: &none, secrets: &none_known() };
     let one = configuration("app", 1, vec![file("/etc/a", "{{ label.x }}")]);
     assert_eq!(Renderer::default().render(&[&one], &facts).unwrap()[0].content, "{{ device }}{% set");
 }
@@ -105,7 +115,7 @@ fn templates_that_never_end_or_fill_the_memory_are_stopped() {
 #[test]
 fn two_configurations_that_give_one_path_are_both_named() {
     let labels = BTreeMap::new();
-    let facts = Facts { device: "sn-1", project: "p", labels: &labels, attributes: &labels };
+    let facts = Facts { device: "sn-1", project: "p", labels: &labels, attributes: &labels, secrets: &none_known() };
     let one = configuration("low", 1, vec![file("/etc/a", "1")]);
     let other = configuration("high", 9, vec![file("/etc/a", "2")]);
     let told = Renderer::default().render(&[&one, &other], &facts).unwrap_err().to_string();
@@ -121,7 +131,7 @@ fn two_configurations_that_give_one_path_are_both_named() {
 #[test]
 fn a_higher_priority_comes_first_and_then_the_name() {
     let labels = BTreeMap::new();
-    let facts = Facts { device: "sn-1", project: "p", labels: &labels, attributes: &labels };
+    let facts = Facts { device: "sn-1", project: "p", labels: &labels, attributes: &labels, secrets: &none_known() };
     let all = [
         configuration("b", 1, vec![file("/b", "")]),
         configuration("a", 1, vec![file("/a", "")]),
@@ -136,9 +146,56 @@ fn a_higher_priority_comes_first_and_then_the_name() {
 #[test]
 fn all_files_of_a_device_together_are_bounded() {
     let labels = BTreeMap::new();
-    let facts = Facts { device: "sn-1", project: "p", labels: &labels, attributes: &labels };
+    let facts = Facts { device: "sn-1", project: "p", labels: &labels, attributes: &labels, secrets: &none_known() };
     let files = (0..5).map(|at| file(&format!("/etc/{at}"), &"x".repeat(60_000))).collect();
     let one = configuration("big", 1, files);
     let told = Renderer::default().render(&[&one], &facts).unwrap_err();
     assert!(matches!(told, CannotRender::TooLarge { ref path, .. } if path == "/etc/4"), "{told}");
+}
+
+#[test]
+fn a_secret_is_a_mark_wherever_its_file_is_kept() {
+    assert_eq!(render("a={{ secret.db }}\n").unwrap(), "a={muster-secret:db:3}\n");
+    assert_eq!(render("{{ secret['api-key'] }}{{ secret.db }}").unwrap().matches("muster-secret").count(), 2);
+    assert_eq!(render("{% for a in [1] %}{{ secret.db }}{% endfor %}").unwrap(), "{muster-secret:db:3}");
+    let missing = render("{{ secret.gone }}").unwrap_err();
+    assert!(matches!(missing, CannotRender::Missing { .. }), "{missing}");
+}
+
+#[test]
+fn a_secret_can_not_be_looked_into_and_nothing_can_pass_for_one() {
+    for template in [
+        "{{ secret.db | upper }}",
+        "{{ secret.db | first }}",
+        "{{ secret.db | length }}",
+        "{% if secret.db == 'x' %}{% endif %}",
+        "{{ secret.db }}{{ secret.db | split(':') | last }}",
+        "{muster-secret:db:3}",
+    ] {
+        let told = render(template);
+        assert!(matches!(told, Err(CannotRender::SecretChanged { .. })), "{template}: {told:?}");
+    }
+    let attributes = BTreeMap::from([("x".to_owned(), "{muster-secret:db:3}".to_owned())]);
+    let facts =
+        Facts { device: "sn-1", project: "p", labels: &none_texts(), attributes: &attributes, secrets: &secrets() };
+    let one = configuration("app", 1, vec![file("/etc/a", "{{ attribute.x }}")]);
+    let told = Renderer::default().render(&[&one], &facts);
+    assert!(matches!(told, Err(CannotRender::SecretChanged { .. })), "a device asked for a secret by its attribute");
+}
+
+fn none_texts() -> BTreeMap<String, String> {
+    BTreeMap::new()
+}
+
+#[test]
+fn a_file_with_a_secret_is_not_for_everybody() {
+    let (labels, attributes, secrets) = (none_texts(), none_texts(), secrets());
+    let facts = Facts { device: "sn-1", project: "p", labels: &labels, attributes: &attributes, secrets: &secrets };
+    let with = |mode: Option<&str>| {
+        let file = File { mode: mode.map(str::to_owned), ..file("/etc/a", "{{ secret.db }}") };
+        Renderer::default().render(&[&configuration("app", 1, vec![file])], &facts).map(|mut all| all.remove(0).mode)
+    };
+    assert_eq!(with(None).unwrap().as_deref(), Some("0600"));
+    assert_eq!(with(Some("0640")).unwrap().as_deref(), Some("0640"));
+    assert!(matches!(with(Some("0644")), Err(CannotRender::SecretReadable { .. })));
 }

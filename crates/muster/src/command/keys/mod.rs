@@ -19,6 +19,7 @@ use muster_wire::metadata::{Metadata, MetadataPut};
 use self::ceremony::CeremonyCommand;
 use self::signer::Signer;
 use super::Here;
+use super::attestation::{self, RingCommand};
 use crate::client::part;
 use crate::exit::{Failed, Outcome};
 use crate::output;
@@ -53,6 +54,9 @@ pub enum KeysCommand {
     },
     /// Put signed documents on the server; each file is named after its role: root.json, targets.json, channel-NAME.json.
     Publish { documents: Vec<PathBuf> },
+    /// Whose signatures on bills of materials and provenance count.
+    #[command(subcommand)]
+    Ring(RingCommand),
 }
 
 pub fn run(here: impl Fn() -> Outcome<Here>, command: KeysCommand) -> Outcome<()> {
@@ -73,6 +77,7 @@ pub fn run(here: impl Fn() -> Outcome<Here>, command: KeysCommand) -> Outcome<()
         KeysCommand::Ceremony(command) => ceremony::run(command),
         KeysCommand::Sign { documents, signer } => Ok(sign(&documents, &signer.open()?)?),
         KeysCommand::Publish { documents } => publish(&here()?, &documents),
+        KeysCommand::Ring(command) => attestation::ring(&here()?, command),
     }
 }
 

@@ -46,6 +46,7 @@ impl FromRequestParts<Arc<App>> for Caller {
             app.counters.refused.fetch_add(1, Ordering::Relaxed);
         }
         let (caller, shown) = found?;
+        check_state(caller.polled.state)?;
         match shown {
             Shown::Device => Ok(caller),
             Shown::Over => Err(over()),
@@ -67,7 +68,10 @@ impl FromRequestParts<Arc<App>> for Renewing {
             app.counters.refused.fetch_add(1, Ordering::Relaxed);
         }
         match found? {
-            (caller, Shown::Device | Shown::Over) => Ok(Self(caller)),
+            (caller, Shown::Device | Shown::Over) => {
+                check_state(caller.polled.state)?;
+                Ok(Self(caller))
+            }
             (_, Shown::Copied | Shown::Nothing) => Err(unknown()),
         }
     }
@@ -78,8 +82,8 @@ pub(super) fn token(project: &str, device: &str, secret: &str) -> String {
     format!("{TOKEN_PREFIX}{project}.{}.{secret}", URL_SAFE_NO_PAD.encode(device))
 }
 
-/// By certificate, or else by token.
-async fn identify(parts: &Parts, app: &Arc<App>) -> Result<(Caller, Shown), Refusal> {
+/// By certificate, or else by token. Whether it may say anything is seen by its state.
+pub(super) async fn identify(parts: &Parts, app: &Arc<App>) -> Result<(Caller, Shown), Refusal> {
     let now = app.now();
     let peer = Peer::of(parts).filter(|peer| peer.certificate.is_some());
     let (project, name, token) = match (bearer(&parts.headers), peer.and_then(|peer| peer.named(app))) {
@@ -103,8 +107,12 @@ async fn identify(parts: &Parts, app: &Arc<App>) -> Result<(Caller, Shown), Refu
     tenant.saw(&name, now);
     // A key that was used for the first time has changed the entry.
     let polled = tenant.look(&name, now).ok_or_else(unknown)?;
-    check_state(polled.state)?;
     Ok((Caller { tenant, name, polled }, shown))
+}
+
+/// Of the token that the caller shows, if he shows one.
+pub(super) fn secret_of(headers: &HeaderMap) -> Option<String> {
+    bearer(headers).map(|(_, _, secret)| secret)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<(String, String, String)> {
@@ -126,6 +134,17 @@ pub(super) fn check_state(state: DeviceState) -> Result<(), Refusal> {
             "quarantined",
             "this device is in quarantine, because something is wrong with its identity: ask the project's operator",
         )),
+        DeviceState::Retiring => Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "decommissioned",
+            "this device was decommissioned: its order is at /device/v1/wipe, and nothing else is",
+        )),
+        DeviceState::Transferred => Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "transferred",
+            "this device belongs to another project: it gets its new credentials at /device/v1/transfer",
+        )),
+        DeviceState::Retired => Err(unknown()),
         DeviceState::Pending | DeviceState::Accepted => Ok(()),
     }
 }

@@ -16,6 +16,7 @@ use muster_wire::agent::{Join, Joined, Waiting};
 use super::body::DeviceJson;
 use super::caller::token;
 use super::certificate;
+use super::tpm::{self, Proven};
 use crate::App;
 use crate::edge::http::problem::Refusal;
 use crate::edge::peer::Peer;
@@ -37,7 +38,7 @@ pub(super) async fn join(
 }
 
 async fn let_in(app: &Arc<App>, peer: &Peer, sent: Join) -> Result<Response, Refusal> {
-    let Join { token: shown, project, device, attributes, request } = sent;
+    let Join { token: shown, project, device, attributes, request, tpm } = sent;
     // As for a token that is not known: nobody learns which projects exist.
     let unknown = || {
         let detail = "this is no join token of the project: ask its operator for a new one";
@@ -51,6 +52,15 @@ async fn let_in(app: &Arc<App>, peer: &Peer, sent: Join) -> Result<Response, Ref
         "" => peer.certificate(app).map_or(Proof::Nothing, |shown| Proof::Claimed(shown.leaf.key)),
         shown => Proof::Secret(secret::digest(shown)),
     };
+    let proof = match &tpm {
+        None => proof,
+        Some(tpm) => match tpm::prove(app, (id, &device), request.as_ref(), tpm).await? {
+            Proven::Set(task) => return Ok((StatusCode::OK, Json(task)).into_response()),
+            // A join token speaks for it besides.
+            Proven::Yes(_) if matches!(proof, Proof::Secret(_)) => proof,
+            Proven::Yes(tpm) => Proof::Tpm(tpm),
+        },
+    };
     if proof == Proof::Nothing && request.is_none() {
         return Err(unknown());
     }
@@ -60,6 +70,8 @@ async fn let_in(app: &Arc<App>, peer: &Peer, sent: Join) -> Result<Response, Ref
         key: request.as_ref().map(Request::key_digest),
         attributes,
         was_seen: tenant.last_seen(&device).is_some(),
+        by_est: false,
+        address: Some(peer.address.ip()),
     };
     let joined = app.write(move |tx| join::join(tx, now, id, joining)).await?;
     let project = tenant.name.clone();

@@ -8,11 +8,14 @@ mod artifacts;
 mod body;
 mod caller;
 mod certificate;
+mod departure;
 mod join;
 mod metadata;
 mod orders;
 mod reports;
+mod secrets;
 mod sessions;
+mod tpm;
 mod twin;
 
 use std::sync::Arc;
@@ -31,6 +34,9 @@ pub fn routes(app: &Arc<App>) -> Router {
     Router::new()
         .route("/device/v1/join", post(join::join))
         .route("/device/v1/certificate", post(certificate::renew))
+        .route("/device/v1/wipe", get(departure::order).post(departure::begin))
+        .route("/device/v1/wipe/done", post(departure::done))
+        .route("/device/v1/transfer", post(departure::follow))
         .route("/device/v1/root", get(certificate::root))
         .route("/device/v1/orders", get(orders::orders))
         .route("/device/v1/actions/{action}", get(actions::fetch))
@@ -42,6 +48,7 @@ pub fn routes(app: &Arc<App>) -> Router {
         .route("/device/v1", any(nothing))
         .route("/device/v1/", any(nothing))
         .route("/device/v1/configuration", get(twin::configuration))
+        .route("/device/v1/secrets", post(secrets::answer))
         .route("/device/v1/sessions/{session}", get(sessions::connect))
         .route("/device/v1/{*rest}", any(nothing))
         .method_not_allowed_fallback(wrong_method)

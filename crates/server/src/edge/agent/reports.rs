@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use muster_domain::action::{CancelSaid, Progress, Said as DomainSaid};
 use muster_vocab::{Timestamp, limit};
-use muster_wire::agent::{ActionSaid, ActionState, Said, Taken};
+use muster_wire::agent::{ActionSaid, ActionState, Counters, Said, Taken};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,21 +20,25 @@ use super::caller::Caller;
 use super::twin;
 use crate::App;
 use crate::edge::http::problem::Refusal;
-use crate::flow::reports::{self, Answer, Batch, News, Report};
+use crate::edge::peer::Peer;
+use crate::flow::reports::{self, Answer, Batch, News, Report, Told};
 
 /// `muster_wire::agent::Reports`, its reports not understood yet.
 #[derive(Debug, Deserialize)]
 pub(super) struct Sent {
     queue: String,
     reports: Vec<Value>,
+    #[serde(default)]
+    counters: Option<Counters>,
 }
 
 pub(super) async fn take(
     State(app): State<Arc<App>>,
     caller: Caller,
+    Extension(peer): Extension<Peer>,
     DeviceJson(sent): DeviceJson<Sent, { limit::REPORTS_BYTES_MAX }>,
 ) -> Result<Json<Taken>, Refusal> {
-    let Sent { queue, reports } = sent;
+    let Sent { queue, reports, counters } = sent;
     let most = limit::QUEUE_NAME_CHARS_MAX;
     if queue.is_empty() || queue.chars().count() > most {
         return Err(Refusal::bad("queue", format!("a queue's name has 1 to {most} characters")));
@@ -47,7 +51,12 @@ pub(super) async fn take(
     app.counters.reports.fetch_add(reports.len() as u64, Ordering::Relaxed);
     let reports = reports.into_iter().map(understand).collect::<Result<Vec<_>, _>>()?;
     let (now, project) = (app.now(), caller.project());
-    let batch = Batch { device: caller.polled.device, queue, reports };
+    let batch = Batch {
+        device: caller.polled.device,
+        queue,
+        reports,
+        counters: counters.map(|Counters { taken, boots }| Told { taken, boots, connected_at: peer.since }),
+    };
     let through = app.write(move |tx| reports::take(tx, now, project, batch)).await?;
     Ok(Json(Taken { through }))
 }

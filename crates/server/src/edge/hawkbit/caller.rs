@@ -92,7 +92,7 @@ async fn identify(parts: &Parts, app: &Arc<App>) -> Result<Caller, Refusal> {
     } else {
         polled
     };
-    if matches!(polled.state, DeviceState::Rejected | DeviceState::Quarantined) {
+    if matches!(polled.state, DeviceState::Rejected | DeviceState::Quarantined) || polled.state.has_left() {
         return Err(Refusal::Rejected);
     }
     let name = name.to_owned();

@@ -56,31 +56,36 @@ impl FromRequestParts<Arc<App>> for Operator {
         let Some(token) = token else {
             return Err(Refusal::unauthenticated("unauthenticated", "send a token: Authorization: Bearer muster_…"));
         };
-        let digest = secret::digest(&token);
-        let now = app.now();
-        let found = app
-            .read::<_, StoreError>(move |view| {
-                let Some(token) = view.token_by_digest(&digest)? else { return Ok(None) };
-                let account = view.account_by_id(token.project, token.account)?;
-                let rights = access::rights(view, token.project, token.account, &account.permissions)?;
-                Ok(Some((rights.capped(&token.permissions), token)))
-            })
-            .await?;
-        let Some((rights, token)) = found else {
-            return Err(Refusal::unauthenticated("unauthenticated", "the token is unknown: log in again"));
-        };
-        if token.expires_at <= now {
-            return Err(Refusal::unauthenticated("token_expired", "the token has expired: log in again"));
-        }
-        // Before the use is noted: what is refused costs no write.
-        app.token_rates.take((token.project, token.id), now).map_err(too_fast)?;
-        if token.last_used_at.is_none_or(|at| now.since(at) >= USE_NOTED_EVERY) {
-            app.write::<_, StoreError>(move |tx| tx.save_token_use(token.project, token.id, now)).await?;
-        }
-        let actor = Actor::Account { id: token.account, name: token.account_name, project: token.project, rights };
-        let (account, scopes) = (token.account, token.permissions);
-        Ok(Self { actor, account, token: token.id, expires_at: token.expires_at, scopes })
+        operator_of(app, &token).await
     }
+}
+
+/// Whose token is it?
+pub(super) async fn operator_of(app: &Arc<App>, token: &str) -> Result<Operator, Refusal> {
+    let digest = secret::digest(token);
+    let now = app.now();
+    let found = app
+        .read::<_, StoreError>(move |view| {
+            let Some(token) = view.token_by_digest(&digest)? else { return Ok(None) };
+            let account = view.account_by_id(token.project, token.account)?;
+            let rights = access::rights(view, now, token.project, token.account, &account.permissions)?;
+            Ok(Some((rights.capped(&token.permissions), token)))
+        })
+        .await?;
+    let Some((rights, token)) = found else {
+        return Err(Refusal::unauthenticated("unauthenticated", "the token is unknown: log in again"));
+    };
+    if token.expires_at <= now {
+        return Err(Refusal::unauthenticated("token_expired", "the token has expired: log in again"));
+    }
+    // Before the use is noted: what is refused costs no write.
+    app.token_rates.take((token.project, token.id), now).map_err(too_fast)?;
+    if token.last_used_at.is_none_or(|at| now.since(at) >= USE_NOTED_EVERY) {
+        app.write::<_, StoreError>(move |tx| tx.save_token_use(token.project, token.id, now)).await?;
+    }
+    let actor = Actor::Account { id: token.account, name: token.account_name, project: token.project, rights };
+    let (account, scopes) = (token.account, token.permissions);
+    Ok(Operator { actor, account, token: token.id, expires_at: token.expires_at, scopes })
 }
 
 fn too_fast(wait: Wait) -> Refusal {

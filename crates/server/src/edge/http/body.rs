@@ -91,7 +91,7 @@ fn check_content_type(request: &Request) -> Result<(), Refusal> {
     Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "send Content-Type: application/json"))
 }
 
-async fn read(request: Request, app: &Arc<App>) -> Result<Bytes, Refusal> {
+pub(super) async fn read(request: Request, app: &Arc<App>) -> Result<Bytes, Refusal> {
     let request =
         request.map(|body| axum::body::Body::new(http_body_util::Limited::new(body, limit::API_BODY_BYTES_MAX)));
     let read = tokio::time::timeout(limit::BODY_READ_TIMEOUT, Bytes::from_request(request, app)).await;

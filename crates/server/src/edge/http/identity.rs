@@ -11,7 +11,9 @@ use muster_store::{Cursor, StoreError, identity as store};
 use muster_vocab::Sha256;
 use muster_wire::Page;
 use muster_wire::device::Device;
-use muster_wire::identity::{Authority, AuthorityCreate, Claim, ClaimsCreate, ClaimsCreated, ServerIdentity};
+use muster_wire::identity::{
+    Authority, AuthorityCreate, Claim, ClaimsCreate, ClaimsCreated, IssuingAccept, IssuingRequest, ServerIdentity,
+};
 use muster_wire::page::PageQuery;
 
 use super::auth::Operator;
@@ -88,8 +90,11 @@ pub(super) async fn post_authority(
     body: Json<AuthorityCreate>,
 ) -> Result<(StatusCode, JsonBody<Authority>), Refusal> {
     let now = app.now();
-    let AuthorityCreate { name, certificate } = body.value;
-    let made = app.write(move |tx| identity::register_authority(tx, now, &operator.actor, &name, &certificate)).await?;
+    let AuthorityCreate { name, certificate, tpm } = body.value;
+    let kind = if tpm { AuthorityKind::Tpm } else { AuthorityKind::Device };
+    let made = app
+        .write(move |tx| identity::register_authority(tx, now, &operator.actor, (&name, kind), &certificate))
+        .await?;
     reload(&app).await?;
     Ok((StatusCode::CREATED, JsonBody(show_authority(made))))
 }
@@ -127,9 +132,36 @@ pub(super) async fn rotate(
     let now = app.now();
     let made = app
         .identity
-        .make_issuing(&app.store, &app.config.data, now)
+        .make_issuing(&app.store, (&app.config.data, &app.vault), now)
         .map_err(|failed| Refusal::new(StatusCode::CONFLICT, "no_root_key", failed.to_string()))?;
     app.write(move |tx| identity::rotate(tx, now, &operator.actor, made)).await?;
+    reload(&app).await?;
+    show_identity(&app).await.map(JsonBody)
+}
+
+/// Ask for an issuing authority whose root is elsewhere: a new key, and the request that the root is to sign.
+#[utoipa::path(post, path = "/identity/issuing-request", operation_id = "request_issuing", tag = "identity",
+    responses((status = 200, body = IssuingRequest), Refusals))]
+pub(super) async fn request_issuing(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+) -> Result<JsonBody<IssuingRequest>, Refusal> {
+    let (now, here) = (app.now(), app.clone());
+    let request = app.write(move |tx| identity::request_issuing(tx, now, &operator.actor, &here.vault)).await?;
+    Ok(JsonBody(IssuingRequest { request }))
+}
+
+/// Take the certificate that the root has signed for the newest request: it signs for devices from now on.
+#[utoipa::path(post, path = "/identity/issuing", operation_id = "accept_issuing", tag = "identity",
+    request_body = IssuingAccept, responses((status = 200, body = ServerIdentity), Refusals))]
+pub(super) async fn accept_issuing(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    body: Json<IssuingAccept>,
+) -> Result<JsonBody<ServerIdentity>, Refusal> {
+    let (now, root) = (app.now(), app.identity.root());
+    let (certificate, here) = (body.value.certificate, app.clone());
+    app.write(move |tx| identity::accept_issuing(tx, now, &operator.actor, (&root, &certificate), &here.vault)).await?;
     reload(&app).await?;
     show_identity(&app).await.map(JsonBody)
 }
@@ -149,9 +181,24 @@ pub(super) async fn revoke(
     Ok(JsonBody(shown))
 }
 
+/// Let a device out of quarantine, after a person has looked at why it is there.
+#[utoipa::path(post, path = "/devices/{name}/release", operation_id = "release_device", tag = "devices",
+    params(("name" = String, Path)), responses((status = 200, body = Device), Refusals))]
+pub(super) async fn release(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Named(name): Named<String>,
+) -> Result<JsonBody<Device>, Refusal> {
+    let (now, project) = (app.now(), operator.project());
+    let device = app.write(move |tx| identity::release(tx, now, &operator.actor, &name)).await?;
+    let tenant = app.table.tenant_by_id(project).ok_or_else(|| Refusal::not_found("the project is gone"))?;
+    let shown = app.read::<_, StoreError>(move |view| show::device(view, &tenant, device)).await?;
+    Ok(JsonBody(shown))
+}
+
 async fn reload(app: &Arc<App>) -> Result<(), Refusal> {
     let (store, here) = (app.store.clone(), app.clone());
-    let reloaded = tokio::task::spawn_blocking(move || here.identity.reload(&store)).await;
+    let reloaded = tokio::task::spawn_blocking(move || here.identity.reload(&store, &here.vault)).await;
     match reloaded {
         Ok(Ok(())) => Ok(()),
         Ok(Err(failed)) => Err(Refusal::internal(&failed)),
@@ -165,6 +212,7 @@ async fn show_identity(app: &App) -> Result<ServerIdentity, Refusal> {
     Ok(ServerIdentity {
         root: app.identity.root(),
         pin: app.identity.pin(),
+        root_key_is_here: app.config.data.join(crate::identity::ROOT_KEY).exists(),
         issuing: issuing.map(|one| one.name).collect(),
     })
 }
@@ -183,6 +231,7 @@ fn show_claim(claim: store::Claim) -> Claim {
 fn show_authority(found: store::Authority) -> Authority {
     Authority {
         name: found.name,
+        tpm: found.kind == AuthorityKind::Tpm,
         certificate: found.certificate,
         created_at: found.created_at,
         created_by: found.created_by,

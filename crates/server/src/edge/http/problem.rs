@@ -126,9 +126,12 @@ impl From<FlowError> for Refusal {
                 Self::new(StatusCode::FORBIDDEN, "not_allowed", detail)
             }
             FlowError::JoinRefused(_) => Self::unauthenticated("join_refused", &detail),
+            FlowError::ExchangeRefused(_) => Self::unauthenticated("exchange_refused", &detail),
             FlowError::DeviceRejected => Self::new(StatusCode::FORBIDDEN, "rejected", detail),
             FlowError::WrongPassword => Self::unauthenticated("wrong_password", &detail),
             FlowError::Rollout(rollout::Refused::OwnRollout) => Self::new(StatusCode::FORBIDDEN, "own_rollout", detail),
+            FlowError::OwnReview => Self::new(StatusCode::FORBIDDEN, "own_review", detail),
+            FlowError::RoleNeeded(_) => Self::new(StatusCode::FORBIDDEN, "role_needed", detail),
             FlowError::Rollout(_) => Self::new(StatusCode::CONFLICT, "illegal_transition", detail),
             FlowError::Action(action::Refused::Closed) => Self::new(StatusCode::CONFLICT, "closed", detail),
             FlowError::Action(_) => Self::new(StatusCode::CONFLICT, "illegal_transition", detail),
@@ -153,6 +156,7 @@ impl From<FlowError> for Refusal {
             FlowError::TooManyReports => Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many", detail),
             FlowError::Digest(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "digest_mismatch", detail),
             FlowError::Chance(ref failed) => Self::internal(failed),
+            FlowError::Sealed(ref failed) => Self::internal(failed),
         }
     }
 }

@@ -6,16 +6,15 @@ use axum::Json as JsonBody;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use muster_domain::enrollment;
 use muster_domain::project::{self, Settings};
 use muster_store::StoreError;
 use muster_trust::password;
 use muster_wire::Page;
-use muster_wire::identity::{EnrollmentRule, EnrollmentVerdict, Shows};
 use muster_wire::project::{GatewayToken, Project, ProjectCreate, ProjectPatch, Registration};
 
 use super::auth::Operator;
 use super::body::Json;
+use super::enrollment::rule;
 use super::problem::{Refusal, Refusals};
 use super::session::hashing;
 use super::{etag, show};
@@ -74,23 +73,6 @@ fn apply(settings: Settings, patch: ProjectPatch) -> Settings {
         poll_overrides: overrides.unwrap_or(settings.poll_overrides),
         sessions: patch.sessions.unwrap_or(settings.sessions),
         enrollment: patch.enrollment.map_or(settings.enrollment, |rules| rules.into_iter().map(rule).collect()),
-    }
-}
-
-fn rule(rule: EnrollmentRule) -> enrollment::Rule {
-    enrollment::Rule {
-        shows: match rule.shows {
-            Shows::Token => enrollment::Shows::Token,
-            Shows::Claim => enrollment::Shows::Claim,
-            Shows::Authority => enrollment::Shows::Authority,
-            Shows::Nothing => enrollment::Shows::Nothing,
-        },
-        select: rule.select,
-        then: match rule.then {
-            EnrollmentVerdict::Accept => enrollment::Verdict::Accept,
-            EnrollmentVerdict::Wait => enrollment::Verdict::Wait,
-            EnrollmentVerdict::Refuse => enrollment::Verdict::Refuse,
-        },
     }
 }
 

@@ -11,6 +11,7 @@ use muster_store::{StoreError, Tx, View};
 use muster_vocab::selector::schema::ROLLOUT_SCHEMA;
 use muster_vocab::{ProjectId, ReleaseId, RolloutId, Timestamp};
 use muster_wire::Page;
+use muster_wire::approval::Approve;
 use muster_wire::page::PageQuery;
 use muster_wire::rollout::{Remark, Rollout, RolloutCreate};
 
@@ -148,7 +149,7 @@ struct Ordered {
     operator: Operator,
     text: String,
     headers: HeaderMap,
-    reason: String,
+    remark: rollouts::Remark,
 }
 
 async fn order(app: &Arc<App>, ordered: Ordered, order: Order) -> Result<Response, Refusal> {
@@ -158,13 +159,13 @@ async fn order(app: &Arc<App>, ordered: Ordered, order: Order) -> Result<Respons
 }
 
 fn give(tx: &mut Tx<'_>, now: Timestamp, what: (Ordered, Option<u64>), order: Order) -> Result<Rollout, FlowError> {
-    let (Ordered { operator, text, reason, .. }, revision) = what;
+    let (Ordered { operator, text, remark, .. }, revision) = what;
     let project = operator.project();
     // Before it is looked up: who may not order it is not told whether it exists.
     operator.actor.may(order.permission())?;
     let id = id(tx, project, &text)?;
     check_revision(revision, tx.rollout(project, id)?.revision)?;
-    let rollout = rollouts::order(tx, now, &operator.actor, (id, order), &reason)?;
+    let rollout = rollouts::order(tx, now, &operator.actor, (id, order), &remark)?;
     Ok(spec::show(tx, project, rollout, now)?)
 }
 
@@ -181,20 +182,37 @@ macro_rules! orders {
             headers: HeaderMap,
             MaybeJson(remark): MaybeJson<Remark>,
         ) -> Result<Response, Refusal> {
-            order(&app, Ordered { operator, text, headers, reason: remark.reason }, $order).await
+            let remark = rollouts::Remark { reason: remark.reason, plan: None };
+            order(&app, Ordered { operator, text, headers, remark }, $order).await
         }
     )*};
 }
 
 orders! {
     start, Order::Start, "/rollouts/{id}/start", "start_rollout", "Start a rollout.";
-    approve, Order::Approve, "/rollouts/{id}/approve", "approve_rollout", "Approve somebody else's rollout.";
+    break_glass, Order::BreakGlass, "/rollouts/{id}/break-glass", "break_glass",
+        "Start it without the approvals it needs: raises an alarm, and somebody else has to review it.";
     deny, Order::Deny, "/rollouts/{id}/deny", "deny_rollout", "Deny a rollout its approval.";
     pause, Order::Pause, "/rollouts/{id}/pause", "pause_rollout", "Open no further wave for now.";
     resume, Order::Resume, "/rollouts/{id}/resume", "resume_rollout", "Go on; failures so far count as accepted.";
     abort, Order::Abort, "/rollouts/{id}/abort", "abort_rollout", "End it; devices under way are asked to stop.";
     roll_back, Order::RollBack, "/rollouts/{id}/rollback", "roll_back_rollout", "Bring each device that took it back.";
     next_wave, Order::NextWave, "/rollouts/{id}/next-wave", "open_next_wave", "Open the next wave by hand.";
+}
+
+/// Approve somebody else's rollout, as it is planned now.
+#[utoipa::path(post, path = "/rollouts/{id}/approve", operation_id = "approve_rollout", tag = "rollouts",
+    params(("id" = String, Path)), request_body = Approve,
+    responses((status = 200, body = Rollout), Refusals))]
+pub(super) async fn approve(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Named(text): Named<String>,
+    headers: HeaderMap,
+    MaybeJson(said): MaybeJson<Approve>,
+) -> Result<Response, Refusal> {
+    let remark = rollouts::Remark { reason: said.reason, plan: said.plan };
+    order(&app, Ordered { operator, text, headers, remark }, Order::Approve).await
 }
 
 /// Try again on the devices that failed: makes a new rollout and starts it.

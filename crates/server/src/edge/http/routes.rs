@@ -16,8 +16,9 @@ use utoipa_axum::routes as documented;
 
 use super::problem::Refusal;
 use super::{
-    accounts, actions, artifacts, audit, channels, commands, configurations, devices, events, identity, join_tokens,
-    metadata, projects, releases, remote_sessions, roles, rollouts, session, tokens, uploads,
+    accounts, actions, approvals, artifacts, attestations, audit, channels, commands, configurations, departures,
+    devices, enrollment, events, identity, join_tokens, metadata, oidc_login, oidc_providers, projects, releases,
+    remote_sessions, roles, rollouts, secrets, session, tokens, totp, uploads, workloads,
 };
 use crate::App;
 
@@ -54,9 +55,24 @@ fn api() -> OpenApiRouter<Arc<App>> {
 fn people() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(documented!(session::login))
+        .routes(documented!(oidc_login::start))
+        .routes(documented!(oidc_login::callback))
+        .routes(documented!(oidc_login::device))
+        .routes(documented!(oidc_login::poll))
+        .routes(documented!(oidc_login::redeem))
+        .routes(documented!(oidc_login::link))
+        .routes(documented!(oidc_providers::list))
+        .routes(documented!(oidc_providers::put, oidc_providers::delete))
+        .routes(documented!(workloads::list))
+        .routes(documented!(workloads::put, workloads::delete))
+        .routes(documented!(workloads::exchange))
         .routes(documented!(session::logout))
         .routes(documented!(session::whoami))
         .routes(documented!(session::change_password))
+        .routes(documented!(totp::get, totp::begin))
+        .routes(documented!(totp::confirm))
+        .routes(documented!(totp::disable))
+        .routes(documented!(totp::reset))
         .routes(documented!(projects::list, projects::post))
         .routes(documented!(projects::get, projects::patch))
         .routes(documented!(projects::new_gateway_token, projects::delete_gateway_token))
@@ -86,7 +102,14 @@ fn devices_and_identity() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(identity::delete_authority))
         .routes(documented!(identity::get))
         .routes(documented!(identity::rotate))
+        .routes(documented!(identity::request_issuing))
+        .routes(documented!(identity::accept_issuing))
         .routes(documented!(identity::revoke))
+        .routes(documented!(identity::release))
+        .routes(documented!(enrollment::get, enrollment::put))
+        .routes(documented!(enrollment::test))
+        .routes(documented!(departures::decommission, departures::get))
+        .routes(documented!(departures::transfer))
         .routes(documented!(devices::accept))
         .routes(documented!(devices::reject))
         .routes(documented!(devices::token))
@@ -108,6 +131,11 @@ fn releases() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(releases::get, releases::delete))
         .routes(documented!(releases::publish))
         .routes(documented!(releases::yank))
+        .routes(documented!(attestations::list, attestations::post))
+        .routes(documented!(attestations::delete))
+        .routes(documented!(attestations::keys, attestations::add_key))
+        .routes(documented!(attestations::remove_key))
+        .routes(documented!(attestations::policy, attestations::put_policy))
         .routes(documented!(channels::list))
         .routes(documented!(channels::get, channels::put, channels::delete))
 }
@@ -118,6 +146,13 @@ fn rollouts() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(rollouts::list, rollouts::post))
         .routes(documented!(rollouts::get, rollouts::delete))
         .routes(documented!(rollouts::start))
+        .routes(documented!(rollouts::break_glass))
+        .routes(documented!(approvals::plan))
+        .routes(documented!(approvals::list_rules, approvals::put_rule))
+        .routes(documented!(approvals::delete_rule))
+        .routes(documented!(approvals::list_open))
+        .routes(documented!(approvals::list_all))
+        .routes(documented!(approvals::close))
         .routes(documented!(rollouts::approve))
         .routes(documented!(rollouts::deny))
         .routes(documented!(rollouts::pause))
@@ -139,6 +174,10 @@ fn twins() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(configurations::list))
         .routes(documented!(configurations::get, configurations::put, configurations::delete))
         .routes(documented!(configurations::preview))
+        .routes(documented!(secrets::list))
+        .routes(documented!(secrets::put, secrets::delete))
+        .routes(documented!(secrets::master_key))
+        .routes(documented!(secrets::rotate))
         .routes(documented!(configurations::of_device))
         .routes(documented!(configurations::twin))
         .routes(documented!(commands::list, commands::post))

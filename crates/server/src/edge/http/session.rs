@@ -19,6 +19,7 @@ use super::problem::{Refusal, Refusals};
 use super::show;
 use crate::App;
 use crate::flow::error::FlowError;
+use crate::flow::totp::{self, Shown};
 use crate::flow::{accounts, tokens};
 
 /// Hashes worked out at once: each takes 19 MiB and 20 ms of a core.
@@ -39,11 +40,12 @@ struct Wrong {
     by_account: HashMap<String, u32>,
 }
 
-/// Log in with account and password; the answer holds a token.
+/// Log in with account and password, and a code if the account has a second factor (`code_required`); the answer holds
+/// a token.
 #[utoipa::path(post, path = "/login", operation_id = "login", tag = "session", request_body = Login, security(()),
     responses((status = 200, body = LoggedIn), Refusals))]
 pub(super) async fn login(State(app): State<Arc<App>>, body: Json<Login>) -> Result<JsonBody<LoggedIn>, Refusal> {
-    let Login { account: name, password, project } = body.value;
+    let Login { account: name, password, project, code } = body.value;
     let now = app.now();
     check_guesses(&name, now)?;
     let tenant = app.table.tenant(project.as_deref().unwrap_or(crate::start::PROJECT));
@@ -63,7 +65,12 @@ pub(super) async fn login(State(app): State<Arc<App>>, body: Json<Login>) -> Res
         note_wrong(&name, now);
         return Err(FlowError::WrongPassword.into());
     };
-    let (token, secret) = app.write(move |tx| tokens::log_in(tx, now, &account)).await?;
+    let vault = app.vault.clone();
+    let logged_in = app.write(move |tx| match totp::show(tx, now, &vault, &account, code.as_deref())? {
+        Shown::Passed => tokens::log_in(tx, now, &account).map(Ok),
+        other => Ok::<_, FlowError>(Err(other)),
+    });
+    let (token, secret) = logged_in.await?.map_err(|shown| unfactored(&shown, now))?;
     Ok(JsonBody(LoggedIn {
         token: secret,
         account: name,
@@ -71,6 +78,22 @@ pub(super) async fn login(State(app): State<Arc<App>>, body: Json<Login>) -> Res
         scopes: show::scopes(&token.permissions),
         expires_at: token.expires_at,
     }))
+}
+
+/// The password was right, and it wasn't enough.
+pub(super) fn unfactored(shown: &Shown, now: Timestamp) -> Refusal {
+    match shown {
+        Shown::Locked(until) => {
+            let wait_s = until.since(now).as_secs() + 1;
+            let detail = format!("too many wrong codes: wait {} minutes", wait_s.div_ceil(60));
+            Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many", detail)
+                .with(header::RETRY_AFTER, HeaderValue::from(wait_s))
+        }
+        Shown::Wrong => Refusal::unauthenticated("wrong_code", "wrong code, or one that was used: wait for the next"),
+        Shown::Missing | Shown::Passed => {
+            Refusal::unauthenticated("code_required", "the account has a second factor: send its present code")
+        }
+    }
 }
 
 /// An account that doesn't exist takes as long as one that does.
@@ -152,21 +175,23 @@ pub(super) async fn change_password(
     operator: Operator,
     body: Json<PasswordChange>,
 ) -> Result<StatusCode, Refusal> {
+    let PasswordChange { old, new } = body.value;
+    let now = app.now();
+    let old_hash = own_password(&app, &operator, old).await?;
+    let new_hash = hashing(move || password::hash(&new)).await?.map_err(FlowError::from)?;
+    app.write(move |tx| accounts::change_password(tx, now, &operator.actor, &old_hash, &new_hash)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The hash of the caller's password, if he knows it. Whoever has found a token must not find the password by it.
+pub(super) async fn own_password(app: &Arc<App>, operator: &Operator, shown: String) -> Result<String, Refusal> {
     let (project, id) = (operator.project(), operator.account);
     let account = app.read::<_, StoreError>(move |view| view.account_by_id(project, id)).await?;
     let (name, now) = (account.name, app.now());
-    // Whoever has found a token must not find the password by it.
     check_guesses(&name, now)?;
-    let PasswordChange { old, new } = body.value;
-    let hashes = hashing(move || {
-        let old_hash = account.password.filter(|hash| password::verify(&old, hash)).ok_or(FlowError::WrongPassword)?;
-        Ok::<_, FlowError>((old_hash, password::hash(&new)?))
-    });
-    let hashes = hashes.await?;
-    if matches!(hashes, Err(FlowError::WrongPassword)) {
+    let fits = hashing(move || account.password.filter(|hash| password::verify(&shown, hash))).await?;
+    fits.ok_or_else(|| {
         note_wrong(&name, now);
-    }
-    let (old_hash, new_hash) = hashes?;
-    app.write(move |tx| accounts::change_password(tx, now, &operator.actor, &old_hash, &new_hash)).await?;
-    Ok(StatusCode::NO_CONTENT)
+        FlowError::WrongPassword.into()
+    })
 }

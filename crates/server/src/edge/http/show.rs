@@ -28,8 +28,10 @@ pub(super) fn permission(scope: wire::token::Scope) -> Permission {
         Scope::ReleasesWrite => Permission::ReleasesWrite,
         Scope::RolloutsWrite => Permission::RolloutsWrite,
         Scope::RolloutsApprove => Permission::RolloutsApprove,
+        Scope::RolloutsBreakGlass => Permission::RolloutsBreakGlass,
         Scope::CommandsWrite => Permission::CommandsWrite,
         Scope::SessionsWrite => Permission::SessionsWrite,
+        Scope::SecretsWrite => Permission::SecretsWrite,
         Scope::Admin => Permission::Admin,
     }
 }
@@ -43,8 +45,10 @@ pub(super) fn scope(permission: Permission) -> wire::token::Scope {
         Permission::ReleasesWrite => Scope::ReleasesWrite,
         Permission::RolloutsWrite => Scope::RolloutsWrite,
         Permission::RolloutsApprove => Scope::RolloutsApprove,
+        Permission::RolloutsBreakGlass => Scope::RolloutsBreakGlass,
         Permission::CommandsWrite => Scope::CommandsWrite,
         Permission::SessionsWrite => Scope::SessionsWrite,
+        Permission::SecretsWrite => Scope::SecretsWrite,
         Permission::Admin => Scope::Admin,
     }
 }
@@ -94,20 +98,35 @@ pub(super) fn project(project: Project) -> wire::project::Project {
     }
 }
 
-fn rule(rule: enrollment::Rule) -> wire::identity::EnrollmentRule {
+pub(super) fn verdict(verdict: enrollment::Verdict) -> wire::identity::EnrollmentVerdict {
+    match verdict {
+        enrollment::Verdict::Accept => wire::identity::EnrollmentVerdict::Accept,
+        enrollment::Verdict::Wait => wire::identity::EnrollmentVerdict::Wait,
+        enrollment::Verdict::Refuse => wire::identity::EnrollmentVerdict::Refuse,
+    }
+}
+
+pub(super) fn rule(rule: enrollment::Rule) -> wire::identity::EnrollmentRule {
     wire::identity::EnrollmentRule {
+        name: rule.name,
         shows: match rule.shows {
             enrollment::Shows::Token => wire::identity::Shows::Token,
             enrollment::Shows::Claim => wire::identity::Shows::Claim,
             enrollment::Shows::Authority => wire::identity::Shows::Authority,
             enrollment::Shows::Nothing => wire::identity::Shows::Nothing,
+            enrollment::Shows::Tpm => wire::identity::Shows::Tpm,
+            enrollment::Shows::Est => wire::identity::Shows::Est,
+            enrollment::Shows::Any => wire::identity::Shows::Any,
         },
         select: rule.select,
-        then: match rule.then {
-            enrollment::Verdict::Accept => wire::identity::EnrollmentVerdict::Accept,
-            enrollment::Verdict::Wait => wire::identity::EnrollmentVerdict::Wait,
-            enrollment::Verdict::Refuse => wire::identity::EnrollmentVerdict::Refuse,
-        },
+        serial: rule.serial,
+        addresses: rule.addresses,
+        from: rule.from,
+        until: rule.until,
+        per_hour_max: rule.per_hour_max,
+        then: verdict(rule.then),
+        labels: rule.labels,
+        site: rule.site,
     }
 }
 
@@ -130,6 +149,9 @@ pub(super) fn device(view: &View<'_>, tenant: &Tenant, device: Device) -> Result
             DeviceState::Accepted => wire::device::DeviceState::Accepted,
             DeviceState::Rejected => wire::device::DeviceState::Rejected,
             DeviceState::Quarantined => wire::device::DeviceState::Quarantined,
+            DeviceState::Retiring => wire::device::DeviceState::Retiring,
+            DeviceState::Retired => wire::device::DeviceState::Retired,
+            DeviceState::Transferred => wire::device::DeviceState::Transferred,
         },
         release,
         last_seen: tenant.last_seen(&device.name).max(device.last_seen),

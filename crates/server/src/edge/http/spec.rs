@@ -10,6 +10,7 @@ use muster_store::{StoreError, View};
 use muster_vocab::{ProjectId, Timestamp, limit};
 use muster_wire::rollout as wire;
 
+use super::approvals;
 use super::problem::Refusal;
 
 /// What was asked for, with the defaults filled in.
@@ -85,6 +86,7 @@ pub(super) fn show(
     rollout: Rollout,
     now: Timestamp,
 ) -> Result<wire::Rollout, StoreError> {
+    let (approvals_needed, approvals) = approvals::of_rollout(view, now, project, &rollout)?;
     let waves = rollout.spec.waves.iter().zip(&rollout.waves).enumerate();
     Ok(wire::Rollout {
         id: rollout.id.to_string(),
@@ -103,6 +105,9 @@ pub(super) fn show(
         window: rollout.spec.window.as_ref().map(ToString::to_string),
         approval: rollout.spec.approval,
         approved_by: rollout.approved_by.as_ref().map(|person| person.name.clone()),
+        approvals_needed,
+        approvals,
+        broke_glass: rollout.clearance.broke_glass.as_ref().map(|person| person.name.clone()),
         confirmation: rollout.spec.confirmation,
         priority: rollout.spec.priority,
         dynamic: rollout.spec.dynamic,

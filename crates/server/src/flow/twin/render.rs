@@ -1,5 +1,7 @@
 //! Which files shall each device have now? Worked out by a worker, safe to repeat at any time.
 
+use std::collections::BTreeMap;
+
 use muster_domain::Device;
 use muster_domain::configuration::render::{CannotRender, Facts, Renderer};
 use muster_domain::configuration::twin::{Twin, settle};
@@ -20,6 +22,8 @@ pub struct Catalogue {
     project_name: String,
     entries: Vec<(Selector, Configuration)>,
     renderer: Renderer,
+    /// Names and versions.
+    secrets: BTreeMap<String, u64>,
 }
 
 /// What a device gets, or why it gets nothing.
@@ -38,6 +42,7 @@ impl Catalogue {
             project_name: view.project(project)?.name,
             entries: Vec::with_capacity(all.rows.len()),
             renderer: Renderer::default(),
+            secrets: view.secret_versions(project)?,
         };
         for configuration in all.rows {
             catalogue.replace(configuration)?;
@@ -66,6 +71,7 @@ impl Catalogue {
             project: &self.project_name,
             labels: &device.labels,
             attributes: &device.attributes,
+            secrets: &self.secrets,
         };
         let files = self.renderer.render(&matching, &facts);
         Ok(Rendered { configurations: matching.into_iter().map(|one| one.name.clone()).collect(), files })
