@@ -116,7 +116,10 @@ fn refusals_say_where_and_what_to_write() {
         ),
         ("labels.site == x", "at character 1: devices have no field \"labels.site\"; did you mean label.?"),
         ("state == acepted", "at character 10: \"acepted\" is no state; did you mean accepted?"),
-        ("state == 7", "at character 10: \"7\" is no state: write one of accepted, pending, rejected"),
+        (
+            "state == 7",
+            "at character 10: \"7\" is no state: write one of accepted, pending, rejected, quarantined, retiring, retired, transferred",
+        ),
         (
             "state < pending",
             "at character 7: < does not fit state: write ==, != or in, such as state in (accepted, pending)",
