@@ -18,6 +18,8 @@ pub struct AuditRow {
     pub target: String,
     /// JSON.
     pub detail: String,
+    /// JSON; empty in records of older servers.
+    pub context: String,
     pub previous: Sha256,
     pub digest: Sha256,
 }
@@ -37,7 +39,7 @@ pub struct CheckpointRow {
 
 const CHECKPOINT: &str = "SELECT size, head, edge, note FROM audit_checkpoint";
 
-const ROW: &str = "SELECT sequence, at, actor, action, target, detail, previous, digest FROM audit";
+const ROW: &str = "SELECT sequence, at, actor, action, target, detail, context, previous, digest FROM audit";
 
 impl View<'_> {
     /// The newest record.
@@ -74,6 +76,75 @@ impl View<'_> {
             .doing("the audit log")
     }
 
+    /// How many of the oldest records were dropped: those before the first that is there.
+    pub fn audit_dropped(&self, project: ProjectId) -> Result<u64, StoreError> {
+        self.conn
+            .prepare_cached("SELECT min(sequence) FROM audit WHERE project_id = ?1")
+            .and_then(|mut it| it.query_row([project.0], |row| row.get::<_, Option<i64>>(0)))
+            .map(|first| first.map_or(0, |first| first.cast_unsigned() - 1))
+            .doing("the audit log's beginning")
+    }
+
+    pub fn audit_record(&self, project: ProjectId, sequence: u64) -> Result<Option<AuditRow>, StoreError> {
+        self.conn
+            .prepare_cached(&format!("{ROW} WHERE project_id = ?1 AND sequence = ?2"))
+            .and_then(|mut it| it.query_row((project.0, sequence.cast_signed()), read).optional())
+            .doing("an audit record")
+    }
+
+    /// The newest record about a target.
+    pub fn audit_of(&self, project: ProjectId, target: &str) -> Result<Option<AuditRow>, StoreError> {
+        self.conn
+            .prepare_cached(&format!("{ROW} WHERE project_id = ?1 AND target = ?2 ORDER BY sequence DESC LIMIT 1"))
+            .and_then(|mut it| it.query_row((project.0, target), read).optional())
+            .doing("the newest record of a target")
+    }
+
+    /// Digests of records, oldest first.
+    pub fn audit_digests(
+        &self,
+        project: ProjectId,
+        (after, last): (u64, u64),
+        limit: u32,
+    ) -> Result<Vec<Sha256>, StoreError> {
+        self.conn
+            .prepare_cached(
+                "SELECT digest FROM audit WHERE project_id = ?1 AND sequence > ?2 AND sequence <= ?3
+                 ORDER BY sequence LIMIT ?4",
+            )
+            .and_then(|mut it| {
+                let of = (project.0, after.cast_signed(), last.cast_signed(), limit);
+                it.query_map(of, |row| row.get(0).map(Sha256))?.collect()
+            })
+            .doing("digests of audit records")
+    }
+
+    /// The newest checkpoint that was signed of records up to `last`.
+    pub fn audit_checkpoint_up_to(&self, project: ProjectId, last: u64) -> Result<Option<CheckpointRow>, StoreError> {
+        self.conn
+            .prepare_cached(&format!("{CHECKPOINT} WHERE project_id = ?1 AND size <= ?2 ORDER BY size DESC LIMIT 1"))
+            .and_then(|mut it| it.query_row((project.0, last.cast_signed()), read_checkpoint).optional())
+            .doing("a checkpoint")
+    }
+
+    /// How many records were made before a moment.
+    pub fn audit_before(&self, project: ProjectId, before: Timestamp) -> Result<u64, StoreError> {
+        self.conn
+            .prepare_cached("SELECT ifnull(max(sequence), 0) FROM audit WHERE project_id = ?1 AND at < ?2")
+            .and_then(|mut it| it.query_row((project.0, before.0), |row| row.get::<_, i64>(0)))
+            .map(i64::cast_unsigned)
+            .doing("old audit records")
+    }
+
+    /// How far a stream has told.
+    pub fn audit_streamed(&self, stream: &str, project: ProjectId) -> Result<Option<u64>, StoreError> {
+        self.conn
+            .prepare_cached("SELECT sequence FROM audit_stream WHERE stream = ?1 AND project_id = ?2")
+            .and_then(|mut it| it.query_row((stream, project.0), |row| row.get::<_, i64>(0)).optional())
+            .map(|sequence| sequence.map(i64::cast_unsigned))
+            .doing("an audit stream's place")
+    }
+
     /// The newest checkpoint.
     pub fn audit_checkpoint_head(&self, project: ProjectId) -> Result<Option<CheckpointRow>, StoreError> {
         self.conn
@@ -104,8 +175,8 @@ impl Tx<'_> {
     pub fn insert_audit(&mut self, project: ProjectId, row: &AuditRow) -> Result<(), StoreError> {
         self.conn
             .prepare_cached(
-                "INSERT INTO audit (project_id, sequence, at, actor, action, target, detail, previous, digest)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO audit (project_id, sequence, at, actor, action, target, detail, context, previous,
+                 digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )
             .and_then(|mut it| {
                 it.execute((
@@ -116,11 +187,35 @@ impl Tx<'_> {
                     &row.action,
                     &row.target,
                     &row.detail,
+                    &row.context,
                     row.previous.0,
                     row.digest.0,
                 ))
             })
             .doing("an audit record")?;
+        Ok(())
+    }
+
+    /// Drops the records that a checkpoint is of, and older checkpoints. Answers how many records.
+    pub fn delete_audit(&mut self, project: ProjectId, size: u64) -> Result<usize, StoreError> {
+        self.conn
+            .prepare_cached("DELETE FROM audit_checkpoint WHERE project_id = ?1 AND size < ?2")
+            .and_then(|mut it| it.execute((project.0, size.cast_signed())))
+            .doing("old checkpoints")?;
+        self.conn
+            .prepare_cached("DELETE FROM audit WHERE project_id = ?1 AND sequence <= ?2")
+            .and_then(|mut it| it.execute((project.0, size.cast_signed())))
+            .doing("old audit records")
+    }
+
+    pub fn save_audit_streamed(&mut self, stream: &str, project: ProjectId, sequence: u64) -> Result<(), StoreError> {
+        self.conn
+            .prepare_cached(
+                "INSERT INTO audit_stream (stream, project_id, sequence) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (stream, project_id) DO UPDATE SET sequence = excluded.sequence",
+            )
+            .and_then(|mut it| it.execute((stream, project.0, sequence.cast_signed())))
+            .doing("an audit stream's place")?;
         Ok(())
     }
 
@@ -156,7 +251,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
         action: row.get(3)?,
         target: row.get(4)?,
         detail: row.get(5)?,
-        previous: Sha256(row.get(6)?),
-        digest: Sha256(row.get(7)?),
+        context: row.get(6)?,
+        previous: Sha256(row.get(7)?),
+        digest: Sha256(row.get(8)?),
     })
 }

@@ -267,6 +267,9 @@ pub const JOIN_TOKENS_PER_PROJECT_MAX: u32 = 1000;
 /// A token that lets devices in for longer than this is forgotten somewhere.
 pub const JOIN_TOKEN_LIFE_MAX: Duration = Duration::from_secs(2 * 365 * 24 * 3600);
 
+/// Why somebody does something, in their own words: a paragraph.
+pub const REASON_CHARS_MAX: usize = 500;
+
 /// A checkpoint covers at most this many new audit records: one transaction that doesn't hold up others.
 pub const AUDIT_CHECKPOINT_RECORDS: u32 = 1000;
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use muster_domain::actor::Origin;
 use muster_domain::{Actor, Permission};
 use muster_store::StoreError;
 use muster_trust::secret;
-use muster_vocab::{AccountId, ProjectId, Timestamp, TokenId};
+use muster_vocab::{AccountId, ProjectId, Timestamp, TokenId, limit};
 
 use super::problem::Refusal;
 use crate::App;
@@ -18,6 +19,10 @@ use crate::flow::access;
 use crate::flow::error::FlowError;
 use crate::rate::Wait;
 
+/// Given by the caller or made by this server; in each answer and in the audit log.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Why a request is made, in the caller's words, for the audit log.
+const REASON: &str = "muster-reason";
 /// A token's last use is written down at most this often.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
 
@@ -56,8 +61,22 @@ impl FromRequestParts<Arc<App>> for Operator {
         let Some(token) = token else {
             return Err(Refusal::unauthenticated("unauthenticated", "send a token: Authorization: Bearer muster_…"));
         };
-        operator_of(app, &token).await
+        let request = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let reason = parts.headers.get(REASON).map(reason).transpose()?;
+        let mut operator = operator_of(app, &token).await?;
+        if let Actor::Account { origin, .. } = &mut operator.actor {
+            (origin.request, origin.reason) = (request, reason);
+        }
+        Ok(operator)
     }
+}
+
+fn reason(given: &HeaderValue) -> Result<String, Refusal> {
+    let text = std::str::from_utf8(given.as_bytes()).map_err(|_| Refusal::bad(REASON, "write the reason in UTF-8"))?;
+    if text.chars().count() > limit::REASON_CHARS_MAX {
+        return Err(Refusal::bad(REASON, format!("a reason has at most {} characters", limit::REASON_CHARS_MAX)));
+    }
+    Ok(text.trim().to_owned())
 }
 
 /// Whose token is it?
@@ -83,7 +102,9 @@ pub(super) async fn operator_of(app: &Arc<App>, token: &str) -> Result<Operator,
     if token.last_used_at.is_none_or(|at| now.since(at) >= USE_NOTED_EVERY) {
         app.write::<_, StoreError>(move |tx| tx.save_token_use(token.project, token.id, now)).await?;
     }
-    let actor = Actor::Account { id: token.account, name: token.account_name, project: token.project, rights };
+    let (id, name, project) = (token.account, token.account_name, token.project);
+    let origin = Origin { shown: format!("token:{}", token.id), ..Origin::default() };
+    let actor = Actor::Account { id, name, project, rights, origin };
     let (account, scopes) = (token.account, token.permissions);
     Ok(Operator { actor, account, token: token.id, expires_at: token.expires_at, scopes })
 }
