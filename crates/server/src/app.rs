@@ -13,6 +13,7 @@ use crate::audit_key::{self, AuditKeyError};
 use crate::config::Config;
 use crate::edge::tls::{TlsError, TlsSource};
 use crate::identity::{Identity, IdentityError};
+use crate::noticed::Noticed;
 use crate::oidc::Oidc;
 use crate::rate::Buckets;
 use crate::sessions::Sessions;
@@ -62,6 +63,8 @@ pub struct App {
     /// Event streams that may still be opened.
     pub streams: Arc<Semaphore>,
     pub counters: Counters,
+    /// Who was refused lately.
+    pub noticed: Noticed,
     /// By token of the operator API.
     pub token_rates: Buckets<(ProjectId, TokenId)>,
     pub started_at: Timestamp,
@@ -157,6 +160,7 @@ impl App {
             rotating: tokio::sync::Mutex::new(()),
             streams: Arc::new(Semaphore::new(muster_vocab::limit::EVENT_STREAMS_MAX)),
             counters: Counters::default(),
+            noticed: Noticed::default(),
             token_rates: Buckets::new(
                 limit::TOKEN_REQUESTS_PER_S,
                 limit::TOKEN_REQUESTS_BURST,

@@ -267,6 +267,11 @@ pub const JOIN_TOKENS_PER_PROJECT_MAX: u32 = 1000;
 /// A token that lets devices in for longer than this is forgotten somewhere.
 pub const JOIN_TOKEN_LIFE_MAX: Duration = Duration::from_secs(2 * 365 * 24 * 3600);
 
+/// A refusal that is repeated leaves a record this often.
+pub const REFUSED_RECORDED_EVERY: Duration = Duration::from_secs(600);
+/// Targets whose refusals are told apart; beyond, they share a record. A hospital's devices after a wrong change fit.
+pub const REFUSED_REMEMBERED: usize = 2_000;
+
 /// Why somebody does something, in their own words: a paragraph.
 pub const REASON_CHARS_MAX: usize = 500;
 

@@ -283,3 +283,35 @@ fn a_beginning_that_somebody_cut_off_is_not_taken_for_retention() {
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("no record tells that somebody dropped them"), "{said}");
 }
+
+#[test]
+fn refusals_leave_a_record_and_a_flood_of_them_does_not_fill_the_log() {
+    let field = Field::new();
+    let admin = field.admin();
+    for _ in 0..5 {
+        let wrong = json!({ "account": "admin", "password": "guessed" });
+        let _ = field.server.anonymous().post("/login", &wrong).expect(401);
+    }
+    let path = format!("{}/default/controller/v1/{NAME}", field.server.origin());
+    for _ in 0..5 {
+        let polled = muster_tests::exchange::exchange(
+            &muster_tests::exchange::agent(),
+            "GET",
+            &path,
+            &[("authorization", "TargetToken wrong")],
+            Payload::None,
+        );
+        assert_eq!(polled.unwrap().status, 401);
+    }
+    let of = |action: &str| -> Vec<Value> {
+        records(admin).into_iter().filter(|record| record["action"] == action).collect()
+    };
+    muster_tests::wait::until("the refusals are recorded", || {
+        (!of("account.login-refused").is_empty() && !of("device.refused").is_empty()).then_some(())
+    });
+    let (logins, devices) = (of("account.login-refused"), of("device.refused"));
+    assert_eq!((logins.len(), devices.len()), (1, 1), "{logins:?} {devices:?}");
+    assert_eq!(logins[0]["target"], "account:admin");
+    assert_eq!((&logins[0]["actor"], &logins[0]["authority"]), (&json!("muster"), &json!("server")));
+    assert_eq!(devices[0]["target"], json!(format!("device:{NAME}")));
+}

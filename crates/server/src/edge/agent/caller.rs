@@ -18,6 +18,7 @@ use muster_vocab::ProjectId;
 use crate::App;
 use crate::edge::http::problem::Refusal;
 use crate::edge::peer::{Peer, Shown};
+use crate::noticed::{Refused, notice};
 use crate::table::{Polled, Tenant};
 
 /// So that scanners for leaked secrets can find device tokens.
@@ -93,6 +94,7 @@ pub(super) async fn identify(parts: &Parts, app: &Arc<App>) -> Result<(Caller, S
     };
     let tenant = app.table.tenant(&project).ok_or_else(unknown)?;
     let polled = tenant.look(&name, now).ok_or_else(unknown)?;
+    let is_token = token.is_some();
     let shown = match (token, peer) {
         (Some(secret), _) => {
             let proven = polled.token.is_some_and(|own| secret::same(&own, &secret::digest(&secret)));
@@ -102,6 +104,8 @@ pub(super) async fn identify(parts: &Parts, app: &Arc<App>) -> Result<(Caller, S
         (None, None) => Shown::Nothing,
     };
     if matches!(shown, Shown::Nothing | Shown::Copied) {
+        let why = if is_token { "wrong token" } else { "its certificate is not the device's present one" };
+        notice(app, &Refused { project: tenant.id, action: "device.refused", target: format!("device:{name}"), why });
         return Err(unknown());
     }
     tenant.saw(&name, now);
