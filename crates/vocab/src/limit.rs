@@ -33,6 +33,9 @@ pub const PAGE_ROWS_MAX: u32 = 500;
 
 /// JSON bodies of the operator API: the largest honest one is a rollout with long selectors.
 pub const API_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// A body of the operator API up to this is taken before anything else: whoever is refused by the head alone while the
+/// body is under way loses the connection, and with it his next request. Most bodies are smaller.
+pub const BODY_TAKEN_FIRST_BYTES: u64 = 16 * 1024;
 /// JSON bodies of devices: swupdate flushes 48 long log lines at once, RAUC sends small ones.
 pub const DEVICE_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Request line and headers together: real clients stay below 2 KiB.

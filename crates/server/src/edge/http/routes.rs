@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use muster_trust::secret;
 use utoipa::OpenApi;
@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes as documented;
 
 use super::auth::REQUEST_ID;
+use super::body::taken;
 use super::problem::Refusal;
 use super::{
     accounts, actions, approvals, artifacts, attestations, audit, channels, commands, configurations, departures,
@@ -246,7 +247,10 @@ async fn headers(mut request: Request, next: Next) -> Response {
         Some(id) => drop(request.headers_mut().insert(REQUEST_ID, id.clone())),
         None => drop(request.headers_mut().remove(REQUEST_ID)),
     }
-    let mut response = next.run(request).await;
+    let mut response = match taken(request).await {
+        Ok(request) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
