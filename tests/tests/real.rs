@@ -11,6 +11,7 @@ mod est;
 mod schemathesis;
 mod squashfs;
 mod storm;
+mod streams;
 mod swupdate;
 mod systemd_boot;
 mod tpm;

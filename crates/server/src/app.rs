@@ -7,6 +7,7 @@ use muster_store::blobs::Blobs;
 use muster_store::{Changes, Store, StoreError, Tx, View};
 use muster_trust::audit::checkpoint::Signer;
 use muster_vocab::{DeviceId, ProjectId, Sha256, Timestamp, TokenId, limit};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, RwLock, Semaphore, watch};
 
 use crate::audit_key::{self, AuditKeyError};
@@ -22,6 +23,7 @@ use crate::table::Table;
 use crate::tasks::Tasks;
 use crate::vault::{Vault, VaultError};
 use crate::waiting::Waiting;
+use crate::work::audit_stream::{self, BadStream, Stream};
 use crate::{clock, descriptors};
 
 /// Standings read at a time when the device table is filled.
@@ -63,6 +65,8 @@ pub struct App {
     /// Event streams that may still be opened.
     pub streams: Arc<Semaphore>,
     pub counters: Counters,
+    /// Who is told of audit records, until the workers start.
+    pub audit_streams: Mutex<Vec<Stream>>,
     /// Who was refused lately.
     pub noticed: Noticed,
     /// By token of the operator API.
@@ -84,6 +88,8 @@ pub struct Counters {
     pub refused: AtomicU64,
     pub effects: AtomicU64,
     pub silent: AtomicU64,
+    pub audit_syslog_waiting: AtomicU64,
+    pub audit_webhook_waiting: AtomicU64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +106,8 @@ pub enum OpenError {
     AuditKey(#[from] AuditKeyError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    AuditStream(#[from] BadStream),
 }
 
 impl App {
@@ -137,6 +145,7 @@ impl App {
         let audit_signer = Arc::new(audit_key::load(&config.data, &vault)?);
         let identity = Identity::open(&store, &config.data, &vault, clock::now())?;
         let tls = config.tls_listen.map(|_| TlsSource::open(&config, &identity, clock::now())).transpose()?;
+        let audit_streams = audit_stream::open(&config.audit)?;
         let (stopping, _) = watch::channel(false);
         let sessions = Sessions::new(&config.data);
         Ok(Arc::new(Self {
@@ -160,6 +169,7 @@ impl App {
             rotating: tokio::sync::Mutex::new(()),
             streams: Arc::new(Semaphore::new(muster_vocab::limit::EVENT_STREAMS_MAX)),
             counters: Counters::default(),
+            audit_streams: Mutex::new(audit_streams),
             noticed: Noticed::default(),
             token_rates: Buckets::new(
                 limit::TOKEN_REQUESTS_PER_S,

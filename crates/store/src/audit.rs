@@ -37,6 +37,17 @@ pub struct CheckpointRow {
     pub note: String,
 }
 
+/// A project whose records a stream was not told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untold {
+    pub project: ProjectId,
+    pub name: String,
+    /// The last one that it was told.
+    pub after: u64,
+    /// The newest one.
+    pub head: u64,
+}
+
 const CHECKPOINT: &str = "SELECT size, head, edge, note FROM audit_checkpoint";
 
 const ROW: &str = "SELECT sequence, at, actor, action, target, detail, context, previous, digest FROM audit";
@@ -136,13 +147,23 @@ impl View<'_> {
             .doing("old audit records")
     }
 
-    /// How far a stream has told.
-    pub fn audit_streamed(&self, stream: &str, project: ProjectId) -> Result<Option<u64>, StoreError> {
+    /// The projects with records of which a stream was not told. Costs two searches for each project.
+    pub fn audit_untold(&self, stream: &str) -> Result<Vec<Untold>, StoreError> {
+        let untold = |row: &Row<'_>| {
+            let (after, head): (i64, i64) = (row.get(2)?, row.get(3)?);
+            let (after, head) = (after.cast_unsigned(), head.cast_unsigned());
+            Ok(Untold { project: ProjectId(row.get(0)?), name: row.get(1)?, after, head })
+        };
         self.conn
-            .prepare_cached("SELECT sequence FROM audit_stream WHERE stream = ?1 AND project_id = ?2")
-            .and_then(|mut it| it.query_row((stream, project.0), |row| row.get::<_, i64>(0)).optional())
-            .map(|sequence| sequence.map(i64::cast_unsigned))
-            .doing("an audit stream's place")
+            .prepare_cached(
+                "SELECT id, name, after, head FROM (
+                   SELECT p.id, p.name, ifnull(s.sequence, 0) AS after,
+                     ifnull((SELECT max(sequence) FROM audit WHERE project_id = p.id), 0) AS head
+                   FROM project p LEFT JOIN audit_stream s ON s.project_id = p.id AND s.stream = ?1)
+                 WHERE head > after ORDER BY id",
+            )
+            .and_then(|mut it| it.query_map([stream], untold)?.collect())
+            .doing("audit records that were not told")
     }
 
     /// The newest checkpoint.

@@ -275,6 +275,11 @@ pub const REFUSED_RECORDED_EVERY: Duration = Duration::from_secs(600);
 /// Targets whose refusals are told apart; beyond, they share a record. A hospital's devices after a wrong change fit.
 pub const REFUSED_REMEMBERED: usize = 2_000;
 
+/// Audit records told at a time: some 100 KB, which a collector takes at once.
+pub const AUDIT_STREAM_RECORDS: u32 = 100;
+/// A webhook that takes longer is asked again later.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Why somebody does something, in their own words: a paragraph.
 pub const REASON_CHARS_MAX: usize = 500;
 

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use muster_store::StoreError;
 use muster_store::audit::{AuditRow, CheckpointRow};
 use muster_trust::audit::Context;
-use muster_trust::audit::export::{Exported, Header, Line, VERSION, write};
+use muster_trust::audit::export::{Header, Line, VERSION, write};
 use muster_trust::audit::proof::{Proof, VERSION as PROOF_VERSION};
 use muster_vocab::ProjectId;
 use muster_vocab::selector::schema::AUDIT_SCHEMA;
@@ -27,6 +27,7 @@ use super::problem::{Refusal, Refusals};
 use super::show;
 use crate::App;
 use crate::flow::audit;
+use crate::work::audit_stream::exported;
 use crate::work::checkpoints;
 
 /// Records read and sent at a time.
@@ -210,20 +211,6 @@ fn lines(records: Vec<AuditRow>, checkpoints: Vec<CheckpointRow>) -> Vec<Line> {
     }
     lines.extend(checkpoints.map(|checkpoint| Line::Checkpoint(checkpoint.note)));
     lines
-}
-
-fn exported(row: AuditRow) -> Exported {
-    Exported {
-        sequence: row.sequence,
-        at: row.at.0,
-        actor: row.actor,
-        action: row.action,
-        target: row.target,
-        detail: row.detail,
-        context: row.context,
-        previous: row.previous,
-        digest: row.digest,
-    }
 }
 
 fn text(lines: &[Line]) -> Piece {
