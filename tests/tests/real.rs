@@ -6,6 +6,7 @@ mod agent_rauc;
 mod agent_swupdate;
 mod boot;
 mod bootloaders;
+mod clients;
 mod clock;
 mod est;
 mod schemathesis;

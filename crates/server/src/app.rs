@@ -12,6 +12,7 @@ use tokio::sync::{Notify, RwLock, Semaphore, watch};
 
 use crate::audit_key::{self, AuditKeyError};
 use crate::config::Config;
+use crate::edge::address::Addresses;
 use crate::edge::tls::{TlsError, TlsSource};
 use crate::identity::{Identity, IdentityError};
 use crate::noticed::Noticed;
@@ -71,6 +72,8 @@ pub struct App {
     pub noticed: Noticed,
     /// By token of the operator API.
     pub token_rates: Buckets<(ProjectId, TokenId)>,
+    pub device_rates: Buckets<DeviceId>,
+    pub addresses: Addresses,
     pub started_at: Timestamp,
     began: std::time::Instant,
     /// Read by an upload from giving its bytes their name until its row is durable; written while bytes are removed.
@@ -171,11 +174,13 @@ impl App {
             counters: Counters::default(),
             audit_streams: Mutex::new(audit_streams),
             noticed: Noticed::default(),
-            token_rates: Buckets::new(
-                limit::TOKEN_REQUESTS_PER_S,
-                limit::TOKEN_REQUESTS_BURST,
-                limit::TOKENS_RATED_MAX,
+            token_rates: Buckets::new(limit::TOKEN_REQUEST_EVERY, limit::TOKEN_REQUESTS_BURST, limit::TOKENS_RATED_MAX),
+            device_rates: Buckets::new(
+                limit::DEVICE_REQUEST_EVERY,
+                limit::DEVICE_REQUESTS_BURST,
+                limit::DEVICES_RATED_MAX,
             ),
+            addresses: Addresses::new(),
             started_at: clock::now(),
             began: std::time::Instant::now(),
             keeping: RwLock::new(()),

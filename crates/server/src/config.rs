@@ -40,7 +40,7 @@ pub struct Flags {
     pub master_key_command: Option<String>,
     /// A TOML file with any of these keys: data, listen, tls_listen, server_names, tls_certificate, tls_key,
     /// master_key_file, master_key_command, log, log_format, trusted_proxies, audit_syslog, audit_webhook,
-    /// audit_webhook_key_file, audit_certificates, delta_memory_mib
+    /// audit_webhook_key_file, audit_certificates, connections_per_address, delta_memory_mib
     #[arg(long, env = "MUSTER_CONFIG_FILE", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What to log: error, warn, info, debug, or per module as in info,muster_server=debug [default: info]
@@ -65,6 +65,9 @@ pub struct Flags {
     /// Authorities (PEM) that vouch for the collector and the webhook [default: those that browsers trust]
     #[arg(long, env = "MUSTER_AUDIT_CERTIFICATES", value_name = "FILE")]
     pub audit_certificates: Option<PathBuf>,
+    /// Open connections from one address, or from one IPv6 network of 64 bits; more are closed at once [default: 10000]
+    #[arg(long, env = "MUSTER_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER")]
+    pub connections_per_address: Option<u32>,
     /// Memory in MiB that making a delta may take, beside the server's own; 0 makes none [default: 1024]
     #[arg(long, env = "MUSTER_DELTA_MEMORY_MIB", value_name = "MIB")]
     pub delta_memory_mib: Option<u32>,
@@ -126,6 +129,7 @@ pub struct Config {
     pub log_format: LogFormat,
     pub trusted_proxies: Vec<IpAddr>,
     pub audit: AuditStreams,
+    pub connections_per_address: u32,
     /// What making a delta may take. 0: none is made.
     pub delta_memory_bytes: u64,
 }
@@ -158,7 +162,7 @@ pub enum ConfigError {
     MasterKeys,
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "data",
     "listen",
     "tls_listen",
@@ -174,6 +178,7 @@ const KEYS: [&str; 16] = [
     "audit_webhook",
     "audit_webhook_key_file",
     "audit_certificates",
+    "connections_per_address",
     "delta_memory_mib",
 ];
 const MIB: u64 = 1024 * 1024;
@@ -205,6 +210,10 @@ impl Config {
             log: flags.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: flags.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             trusted_proxies: flags.trusted_proxies.or(file.trusted_proxies).unwrap_or_default(),
+            connections_per_address: flags
+                .connections_per_address
+                .or(file.connections_per_address)
+                .unwrap_or(limit::CONNECTIONS_PER_ADDRESS),
             audit: AuditStreams {
                 syslog: flags.audit_syslog.or(file.audit_syslog).map(|text| collector(&text)).transpose()?,
                 webhook: flags.audit_webhook.or(file.audit_webhook).map(webhook).transpose()?,
@@ -306,6 +315,11 @@ fn parse(path: &Path, text: &str) -> Result<Flags, ConfigError> {
             "audit_webhook" => flags.audit_webhook = Some(text().to_owned()),
             "audit_webhook_key_file" => flags.audit_webhook_key_file = Some(PathBuf::from(text())),
             "audit_certificates" => flags.audit_certificates = Some(PathBuf::from(text())),
+            "connections_per_address" => {
+                let problem = || bad("connections_per_address", "is a number such as 10000".into());
+                let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
+                flags.connections_per_address = Some(number.ok_or_else(problem)?);
+            }
             "delta_memory_mib" => {
                 let problem = || bad("delta_memory_mib", "is a number of MiB such as 512; 0 makes no deltas".into());
                 let mib = value.as_integer().and_then(|mib| u32::try_from(mib).ok());

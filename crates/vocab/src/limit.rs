@@ -113,7 +113,7 @@ pub const SESSION_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const TOKENS_PER_PROJECT_MAX: u32 = 10_000;
 /// Requests per second of one token of the operator API, in the long run: programs that read all of a large fleet stay
 /// below, and a loop that went wrong leaves the readers to others.
-pub const TOKEN_REQUESTS_PER_S: u32 = 500;
+pub const TOKEN_REQUEST_EVERY: Duration = Duration::from_millis(2);
 /// Requests of one token at once before the rate holds: an import that sends its devices one by one.
 pub const TOKEN_REQUESTS_BURST: u32 = 10_000;
 /// Tokens whose rate is remembered, at some 30 bytes each; those that paused take no room.
@@ -140,6 +140,25 @@ pub const HANDSHAKES_PER_CORE_MAX: usize = 1024;
 /// Handshakes that are being computed or are next on one core: a step takes about 0.15 ms, and devices that are connected
 /// come in between.
 pub const HANDSHAKE_STEPS_PER_CORE_MAX: usize = 2;
+/// One device's requests: an agent that fetches a delta in many ranges and hands in reports asks some 20 times a second.
+pub const DEVICE_REQUEST_EVERY: Duration = Duration::from_millis(20);
+/// Requests of one device at once: a queue of reports that piled up while it was offline.
+pub const DEVICE_REQUESTS_BURST: u32 = 2_000;
+/// Devices whose rate is remembered, at some 30 bytes each: those that asked within their burst's time.
+pub const DEVICES_RATED_MAX: usize = 1 << 20;
+/// Answers of 401 to one address: a site's devices whose token was withdrawn and that poll on.
+pub const UNAUTHENTICATED_EVERY: Duration = Duration::from_millis(50);
+pub const UNAUTHENTICATED_BURST: u32 = 2_000;
+/// Wrong passwords from one address. Behind one address may be a whole hospital, whose people mistype now and then.
+pub const WRONG_PASSWORD_EVERY: Duration = Duration::from_secs(2);
+pub const WRONG_PASSWORD_BURST: u32 = 30;
+/// Devices that nobody knows yet and that show nothing, from one address: a person looks at each of them.
+pub const ARRIVAL_EVERY: Duration = Duration::from_millis(100);
+pub const ARRIVALS_BURST: u32 = 1_000;
+/// Addresses whose rates are remembered.
+pub const ADDRESSES_RATED_MAX: usize = 65_536;
+/// Open connections from one address: the devices of a large site behind one router.
+pub const CONNECTIONS_PER_ADDRESS: u32 = 10_000;
 /// Devices of one project that wait for a person; more is a flood.
 pub const PENDING_DEVICES_MAX: u32 = 10_000;
 /// Keys told in advance with one request.

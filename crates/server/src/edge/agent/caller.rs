@@ -16,6 +16,7 @@ use muster_trust::secret;
 use muster_vocab::ProjectId;
 
 use crate::App;
+use crate::edge::address::too_fast;
 use crate::edge::http::problem::Refusal;
 use crate::edge::peer::{Peer, Shown};
 use crate::noticed::{Refused, notice};
@@ -108,6 +109,8 @@ pub(super) async fn identify(parts: &Parts, app: &Arc<App>) -> Result<(Caller, S
         notice(app, &Refused { project: tenant.id, action: "device.refused", target: format!("device:{name}"), why });
         return Err(unknown());
     }
+    let rate = app.device_rates.take(polled.device, app.uptime());
+    rate.map_err(|wait| too_fast(wait, "this device asks too often"))?;
     tenant.saw(&name, now);
     // A key that was used for the first time has changed the entry.
     let polled = tenant.look(&name, now).ok_or_else(unknown)?;

@@ -96,6 +96,7 @@ async fn identify(parts: &Parts, app: &Arc<App>) -> Result<Caller, Refusal> {
         Some(polled) => polled,
         None => register(app, &tenant, (name, right, is_root(parts))).await?,
     };
+    app.device_rates.take(polled.device, app.uptime()).map_err(|_| Refusal::TooMany)?;
     tenant.saw(name, now);
     let polled = if polled.stale {
         app.refresh(polled.device).await?;

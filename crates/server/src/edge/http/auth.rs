@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use muster_domain::actor::Origin;
 use muster_domain::{Actor, Permission};
 use muster_store::StoreError;
@@ -15,9 +15,9 @@ use muster_vocab::{AccountId, ProjectId, Timestamp, TokenId, limit};
 
 use super::problem::Refusal;
 use crate::App;
+use crate::edge::address::too_fast;
 use crate::flow::access;
 use crate::flow::error::FlowError;
-use crate::rate::Wait;
 
 /// Given by the caller or made by this server; in each answer and in the audit log.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -98,7 +98,8 @@ pub(super) async fn operator_of(app: &Arc<App>, token: &str) -> Result<Operator,
         return Err(Refusal::unauthenticated("token_expired", "the token has expired: log in again"));
     }
     // Before the use is noted: what is refused costs no write.
-    app.token_rates.take((token.project, token.id), app.uptime()).map_err(too_fast)?;
+    let rate = app.token_rates.take((token.project, token.id), app.uptime());
+    rate.map_err(|wait| too_fast(wait, "this token asks too often"))?;
     if token.last_used_at.is_none_or(|at| now.since(at) >= USE_NOTED_EVERY) {
         app.write::<_, StoreError>(move |tx| tx.save_token_use(token.project, token.id, now)).await?;
     }
@@ -109,21 +110,17 @@ pub(super) async fn operator_of(app: &Arc<App>, token: &str) -> Result<Operator,
     Ok(Operator { actor, account, token: token.id, expires_at: token.expires_at, scopes })
 }
 
-fn too_fast(wait: Wait) -> Refusal {
-    let detail = "this token asks too often: wait as long as Retry-After says";
-    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many", detail)
-        .with(header::RETRY_AFTER, HeaderValue::from(wait.whole_seconds()))
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
     use axum::response::IntoResponse;
 
     use super::*;
+    use crate::rate::Wait;
 
     #[test]
     fn a_token_that_asks_too_often_is_told_when_to_come_back() {
-        let response = too_fast(Wait(Duration::from_millis(1200))).into_response();
+        let response = too_fast(Wait(Duration::from_millis(1200)), "this token asks too often").into_response();
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
     }

@@ -18,6 +18,7 @@ use super::body::Json;
 use super::problem::{Refusal, Refusals};
 use super::show;
 use crate::App;
+use crate::edge::address::{Client, too_fast};
 use crate::flow::error::FlowError;
 use crate::flow::totp::{self, Shown};
 use crate::flow::{accounts, tokens};
@@ -45,10 +46,15 @@ struct Wrong {
 /// a token.
 #[utoipa::path(post, path = "/login", operation_id = "login", tag = "session", request_body = Login, security(()),
     responses((status = 200, body = LoggedIn), Refusals))]
-pub(super) async fn login(State(app): State<Arc<App>>, body: Json<Login>) -> Result<JsonBody<LoggedIn>, Refusal> {
+pub(super) async fn login(
+    State(app): State<Arc<App>>,
+    client: Client,
+    body: Json<Login>,
+) -> Result<JsonBody<LoggedIn>, Refusal> {
     let Login { account: name, password, project, code } = body.value;
     let now = app.now();
     check_guesses(&name, now)?;
+    client.may_guess(&app).map_err(|wait| too_fast(wait, "too many wrong passwords from this address"))?;
     let tenant = app.table.tenant(project.as_deref().unwrap_or(crate::start::PROJECT));
     let found = match &tenant {
         Some(tenant) => {
@@ -64,6 +70,7 @@ pub(super) async fn login(State(app): State<Arc<App>>, body: Json<Login>) -> Res
     };
     let Some((account, tenant)) = check(found, password).await?.zip(tenant.clone()) else {
         note_wrong(&name, now);
+        client.guessed_wrong(&app);
         if let Some(tenant) = tenant {
             let target = format!("account:{}", shortened(&name));
             notice(
