@@ -179,6 +179,7 @@ fn body(method: &str, path: &str, things: &BTreeMap<&'static str, String>) -> Va
         ("POST", "/releases/{name}/{version}/attestations") => json!({ "document": things["artifacts"] }),
         ("POST", "/devices/{name}/transfer") => json!({ "to": "elsewhere", "token": "x" }),
         ("POST", "/identity/issuing") => json!({ "certificate": "x" }),
+        ("POST", "/audit/prune") => json!({ "before": "2026-01-01T00:00:00Z" }),
         ("POST", "/enrollment-policy/test") => json!({ "name": "x", "shows": "nothing" }),
         ("POST", "/key-ring") => json!({ "name": "x", "public": "02".repeat(32) }),
         ("PUT", "/metadata/{role}") => json!({ "document": "{}" }),
