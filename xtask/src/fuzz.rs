@@ -1,0 +1,164 @@
+//! Does any input make a parser of untrusted bytes crash, hang, or eat the memory?
+//!
+//! `fuzz/` is a program of its own with one target for each parser. It is built with libFuzzer and with coverage by the
+//! compiler's own passes, so that the usual toolchain does. What is found worth keeping stays in `target/fuzz/corpus`;
+//! `fuzz/seeds` is where it begins.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::figure::{self, Figure};
+use crate::process;
+
+/// The compiler's passes that tell libFuzzer what was reached. They are not for the programs that run while building,
+/// which is why a target is named.
+const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// A parser that takes this long for a few kilobytes hangs.
+const HANG_S: u32 = 10;
+/// An input of a few kilobytes that needs this much is a bomb.
+const MEMORY_MIB: u32 = 1024;
+const INPUT_BYTES_MAX: u32 = 16 * 1024;
+/// Runs at a time: the machine's two cores.
+const AT_A_TIME: usize = 2;
+
+/// Throw bytes at every parser, and print how many and how often one fell over.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask fuzz                        every target for two minutes
+  cargo xtask fuzz --seconds 10 selector  one of them for ten seconds
+  cargo xtask fuzz --replay FILE selector what a file does that made it fall over")]
+pub struct Fuzz {
+    /// Only these
+    targets: Vec<String>,
+    /// How long each target runs
+    #[arg(long, default_value_t = 120)]
+    seconds: u32,
+    /// Run one input again instead
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Print each figure as one JSON line
+    #[arg(long)]
+    json: bool,
+}
+
+/// What one target's run came to.
+#[derive(Debug, PartialEq, Eq)]
+struct Ran {
+    executions: u64,
+    has_crashed: bool,
+}
+
+impl Fuzz {
+    pub fn run(self) -> anyhow::Result<()> {
+        let program = built()?;
+        let all = listed(&program)?;
+        if let Some(unknown) = self.targets.iter().find(|name| !all.contains(name)) {
+            bail!("there is no target {unknown}; there are {}", all.join(", "));
+        }
+        let wanted = if self.targets.is_empty() { all } else { self.targets.clone() };
+        if let Some(input) = &self.replay {
+            let [one] = wanted.as_slice() else { bail!("name the one target that the file is for") };
+            return process::run(Command::new(&program).env("MUSTER_FUZZ", one).arg(input));
+        }
+        let mut figures = Vec::new();
+        let (mut executions, mut crashes) = (0, Vec::new());
+        for some in wanted.chunks(AT_A_TIME) {
+            let running: Vec<(&String, Running)> =
+                some.iter().map(|name| Ok((name, self.begin(&program, name)?))).collect::<anyhow::Result<_>>()?;
+            for (name, running) in running {
+                let ran = running.end()?;
+                eprintln!("{name}: {} executions{}", ran.executions, if ran.has_crashed { ", CRASHED" } else { "" });
+                executions += ran.executions;
+                if ran.has_crashed {
+                    crashes.push(name.clone());
+                }
+            }
+        }
+        figures.push(Figure::new("fuzz_targets", wanted.len() as f64, ""));
+        figures.push(Figure::new("fuzz_executions", executions as f64, ""));
+        figures.push(Figure::new("fuzz_crashes", crashes.len() as f64, ""));
+        figure::print(&figures, self.json)?;
+        let folder = folder("crashes", "").display().to_string();
+        ensure!(crashes.is_empty(), "{} fell over; the inputs are in {folder}", crashes.join(", "));
+        Ok(())
+    }
+
+    fn begin(&self, program: &Path, name: &str) -> anyhow::Result<Running> {
+        let (corpus, crashes) = (folder("corpus", name), folder("crashes", name));
+        for folder in [&corpus, &crashes] {
+            std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        let log = crashes.with_extension("log");
+        let file = std::fs::File::create(&log).with_context(|| format!("making {}", log.display()))?;
+        let mut fuzz = Command::new(program);
+        fuzz.env("MUSTER_FUZZ", name).arg(&corpus);
+        let seeds = process::root().join("fuzz/seeds").join(name);
+        if seeds.is_dir() {
+            fuzz.arg(seeds);
+        }
+        fuzz.arg(format!("-max_total_time={}", self.seconds))
+            .arg(format!("-timeout={HANG_S}"))
+            .arg(format!("-rss_limit_mb={MEMORY_MIB}"))
+            .arg(format!("-max_len={INPUT_BYTES_MAX}"))
+            .arg(format!("-artifact_prefix={}/", crashes.display()))
+            .args(["-print_final_stats=1", "-verbosity=0"]);
+        let child = fuzz.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn();
+        Ok(Running { child: child.context("starting the fuzzer")?, log })
+    }
+}
+
+struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    fn end(mut self) -> anyhow::Result<Ran> {
+        let status = self.child.wait().context("waiting for the fuzzer")?;
+        let said = std::fs::read(&self.log).with_context(|| format!("reading {}", self.log.display()))?;
+        let said = String::from_utf8_lossy(&said);
+        if !status.success() {
+            eprintln!("{said}");
+        }
+        Ok(Ran { executions: executions(&said), has_crashed: !status.success() })
+    }
+}
+
+/// `stat::number_of_executed_units: 4711`
+fn executions(said: &str) -> u64 {
+    let told = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    told.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+}
+
+fn folder(kind: &str, name: &str) -> PathBuf {
+    process::root().join("target/fuzz").join(kind).join(name)
+}
+
+fn built() -> anyhow::Result<PathBuf> {
+    eprintln!("building the parsers with coverage");
+    let mut cargo = process::cargo(&["build", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target", TARGET]);
+    let folder = process::root().join("target/fuzz/build");
+    process::run(cargo.env("RUSTFLAGS", COVERAGE).env("CARGO_TARGET_DIR", &folder))?;
+    Ok(folder.join(TARGET).join("debug/muster-fuzz"))
+}
+
+fn listed(program: &Path) -> anyhow::Result<Vec<String>> {
+    let said = process::output(Command::new(program).env("MUSTER_FUZZ_LIST", "1"))?;
+    Ok(said.lines().map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executions_are_read_from_what_the_fuzzer_says() {
+        let said = "INFO: seed\nstat::number_of_executed_units: 4711\nstat::average_exec_per_sec:     2\n";
+        assert_eq!((executions(said), executions("crash")), (4711, 0));
+    }
+}
