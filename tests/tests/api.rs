@@ -13,5 +13,5 @@ mod rollouts;
 mod selectors;
 mod tenancy;
 mod times;
-mod totp;
+pub(crate) mod totp;
 mod uploads;

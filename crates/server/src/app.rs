@@ -65,6 +65,7 @@ pub struct App {
     /// By token of the operator API.
     pub token_rates: Buckets<(ProjectId, TokenId)>,
     pub started_at: Timestamp,
+    began: std::time::Instant,
     /// Read by an upload from giving its bytes their name until its row is durable; written while bytes are removed.
     pub keeping: RwLock<()>,
 }
@@ -162,6 +163,7 @@ impl App {
                 limit::TOKENS_RATED_MAX,
             ),
             started_at: clock::now(),
+            began: std::time::Instant::now(),
             keeping: RwLock::new(()),
         }))
     }
@@ -201,6 +203,12 @@ impl App {
             return Ok(());
         }
         self.blobs.delete(digest).await
+    }
+
+    /// Since the server began, on a clock that never jumps: for rates, and for nothing that is kept.
+    #[must_use]
+    pub fn uptime(&self) -> Timestamp {
+        Timestamp(i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
 
     #[must_use]

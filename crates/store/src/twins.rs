@@ -120,10 +120,18 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// All devices of the project are to be looked at, from the first.
+    /// All devices of the project are to be looked at, from the first. Each beginning has a place of its own below all
+    /// devices: who is in the middle of one sees that it began again, also if it had not come far.
     pub fn begin_render_sweep(&mut self, project: ProjectId) -> Result<(), StoreError> {
         self.own.renders = true;
-        self.save_render_sweep(project, DeviceId(0))
+        self.conn
+            .prepare_cached(
+                "INSERT INTO render_sweep (project_id, after_device_id) VALUES (?1, 0)
+                 ON CONFLICT (project_id) DO UPDATE SET after_device_id = min(render_sweep.after_device_id, 0) - 1",
+            )
+            .and_then(|mut it| it.execute([project.0]))
+            .doing("a project to render")?;
+        Ok(())
     }
 
     pub fn save_render_sweep(&mut self, project: ProjectId, after: DeviceId) -> Result<(), StoreError> {

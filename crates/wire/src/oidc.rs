@@ -120,6 +120,9 @@ pub struct OidcLink {
     pub verifier: String,
     /// Of the account that is logged in: a token alone must not let anybody in for good.
     pub password: String,
+    /// Of its second factor, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 macro_rules! silent {

@@ -1,8 +1,7 @@
 //! Nobody starts what others have to approve: neither its author by whatever account, nor time, nor a changed plan.
 
 use muster_tests::api::Api;
-use muster_tests::ddi::Device;
-use muster_tests::exchange::Payload;
+use muster_tests::exchange::{Payload, agent, exchange};
 use muster_tests::field::{CONTENT, FILE, Field, NAME};
 use muster_tests::operator::{action_in, action_of, publish, roll_out, rollout_in};
 use muster_tests::server::Server;
@@ -270,10 +269,13 @@ fn a_device_that_came_under_a_rule_after_the_start_is_left_out() {
 
 #[test]
 fn breaking_the_glass_starts_at_once_and_leaves_a_review_that_somebody_else_closes() {
-    let plant = plant();
-    let admin = plant.field.admin();
+    let mut plant = plant();
+    let admin = plant.field.admin().clone();
+    let admin = &admin;
     let _ = admin.post("/roles", &json!({ "name": "on-call", "scopes": ["read", "rollouts:break-glass"] })).expect(201);
     let _ = admin.post("/role-bindings", &json!({ "account": "bob", "role": "on-call" })).expect(201);
+    // A token has what its account had when it was made.
+    plant.bob = plant.field.server.login("bob", PASSWORD);
     let rollout = roll_out(&plant.ann, "os@1", NAME, &json!({}));
     let path = format!("/rollouts/{rollout}/break-glass");
     assert_eq!(plant.cat.post(&path, &json!({ "reason": "x" })).expect(403).code(), "not_allowed");
@@ -289,8 +291,8 @@ fn breaking_the_glass_starts_at_once_and_leaves_a_review_that_somebody_else_clos
     let reviews = admin.get("/reviews").expect(200);
     assert_eq!(reviews.at("/items").as_array().unwrap().len(), 1, "{reviews}");
     assert_eq!(reviews.at("/items/0/reason"), json!("the plant stands still"));
-    let metrics =
-        Device::new(&plant.field.server.origin(), "").send("GET", "/metrics", &[], Payload::None).expect(200).text();
+    let metrics = format!("{}/metrics", plant.field.server.origin());
+    let metrics = exchange(&agent(), "GET", &metrics, &[], Payload::None).unwrap().text();
     assert!(metrics.contains("muster_reviews_open 1\n"), "{metrics}");
     let close = format!("/reviews/{}/close", reviews.at("/items/0/id").as_str().unwrap());
     let note = json!({ "note": "looked at it" });

@@ -22,7 +22,7 @@ fn digits(secret: &[u8], step: u64) -> String {
 }
 
 /// Enables it by the present code, so that the next one, which counts already, is still unused.
-fn enable(api: &Api, password: &str) -> (Vec<u8>, Vec<String>) {
+pub(crate) fn enable(api: &Api, password: &str) -> (Vec<u8>, Vec<String>) {
     let begun = api.post("/totp", &json!({ "password": password })).expect(200);
     let text = begun.at("/secret").as_str().unwrap().to_owned();
     let secret = from_base32(&text);

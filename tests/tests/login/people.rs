@@ -83,11 +83,16 @@ fn an_author_approves_nothing_by_another_login_of_his() {
         api.post(&format!("/rollouts/{}/approve", id.as_str().unwrap()), &json!({}))
     };
     let ticket = world.ticket();
-    let link = |password: &str, ticket: &str| {
-        local.post("/login/oidc/link", &json!({ "ticket": ticket, "verifier": VERIFIER, "password": password }))
+    let (_, recovery) = crate::api::totp::enable(&local, "a long password");
+    let link = |password: &str, code: Value| {
+        let asked = json!({ "ticket": ticket, "verifier": VERIFIER, "password": password, "code": code });
+        local.post("/login/oidc/link", &asked)
     };
-    assert_eq!(link("wrong", &ticket).expect(401).code(), "wrong_password");
-    let _ = link("a long password", &ticket).expect(204);
+    assert_eq!(link("wrong", Value::Null).expect(401).code(), "wrong_password");
+    // What is linked opens the account without its second factor.
+    assert_eq!(link("a long password", Value::Null).expect(401).code(), "code_required");
+    assert_eq!(link("a long password", json!("000000x")).expect(401).code(), "wrong_code");
+    let _ = link("a long password", json!(recovery[0])).expect(204);
     // What the old login made is hers now, and the new one opens her account.
     assert_eq!(approve(&local, &before).expect(403).code(), "own_rollout");
     let (answer, linked) = world.log_in("u-1", "ann", &["leads"]);

@@ -164,7 +164,8 @@ fn the_plan_is_written_as_it_always_was() {
 
 #[test]
 fn whatever_devices_would_notice_changes_the_plan() {
-    let changes: [(&str, fn(&mut Rollout, &mut Release)); 12] = [
+    type Change = fn(&mut Rollout, &mut Release);
+    let changes: [(&str, Change); 12] = [
         ("artifact", |_, release| release.components[0].artifacts[0].digest = Sha256([8; 32])),
         ("file name", |_, release| release.components[0].artifacts[0].file_name = "b".into()),
         ("metadata", |_, release| release.components[0].metadata.clear()),

@@ -139,7 +139,15 @@ pub fn link(here: &Here, provider: &str, in_browser: bool) -> Outcome<()> {
     let whoami: Whoami = here.client.get("/whoami")?;
     let asked = Asked { provider, project: Some(&whoami.project), in_browser };
     let Proof { ticket, verifier } = prove(&here.client, &here.context.server, asked)?;
-    here.client.post_nothing("/login/oidc/link", &OidcLink { ticket, verifier, password })?;
+    let code = std::env::var("MUSTER_CODE").ok().filter(|code| !code.is_empty());
+    let link = OidcLink { ticket, verifier, password, code };
+    match here.client.post_nothing("/login/oidc/link", &link) {
+        Err(Failed::CodeRequired(_)) if link.code.is_none() && std::io::stderr().is_terminal() => {
+            let code = rpassword::prompt_password("Code: ").context("reading the code")?;
+            here.client.post_nothing("/login/oidc/link", &OidcLink { code: Some(code), ..link })?;
+        }
+        answer => answer?,
+    }
     eprintln!("Linked: a login by {provider} opens {} from now on.", whoami.account);
     Ok(())
 }

@@ -189,9 +189,9 @@ pub fn register_authority(
     Ok(new)
 }
 
-/// A new issuing authority of the server's own, which signs from now on.
+/// A new issuing authority of the whole server, which signs from now on: no business of other projects.
 pub fn rotate(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, new: Authority) -> Result<(), FlowError> {
-    actor.may(Permission::Admin)?;
+    check_owner(tx, actor)?;
     tx.insert_authority(&new)?;
     audit::record(tx, now, actor, ("identity.rotate", format!("authority:{}", new.name)), &json!({}))
 }

@@ -98,12 +98,13 @@ pub fn take(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, batch: Batch) -
         }
         tx.save_queue_past(device, &former.name, now)?;
     }
+    let before = known.as_ref().filter(|known| known.name == queue).map_or(0, |known| known.through);
+    let says_new = reports.iter().any(|report| report.sequence > before);
     if let Some(told) = counters
-        && went_back(tx, now, (project, device), (&queue, told))?
+        && went_back(tx, now, (project, device), (&queue, told, says_new))?
     {
         return Ok(0);
     }
-    let before = known.as_ref().filter(|known| known.name == queue).map_or(0, |known| known.through);
     reports.sort_by_key(|report| report.sequence);
     let mut through = before;
     for report in reports {
@@ -130,18 +131,19 @@ pub fn take(tx: &mut Tx<'_>, now: Timestamp, project: ProjectId, batch: Batch) -
 
 /// Keeps the counters; lower ones than before put the device into quarantine.
 ///
-/// A request that lay in the network while newer ones passed came on a connection from before them: it is no copy.
+/// A request that lay in the network while newer ones passed is no copy: it came on a connection from before them, or says
+/// nothing that was not taken since. A copy has something new to say sooner or later.
 fn went_back(
     tx: &mut Tx<'_>,
     now: Timestamp,
     of: (ProjectId, DeviceId),
-    (queue, told): (&str, Told),
+    (queue, told, says_new): (&str, Told, bool),
 ) -> Result<bool, FlowError> {
     let (project, device) = of;
     let known = tx.counters(project, device)?.filter(|known| known.queue == queue);
     if let Some(known) = &known {
         let is_lower = told.taken < known.taken || told.boots < known.boots;
-        if is_lower && told.connected_at <= known.at {
+        if is_lower && (!says_new || told.connected_at <= known.at) {
             return Ok(false);
         }
         if is_lower {

@@ -20,6 +20,7 @@ use super::body::{Json, Named};
 use super::problem::{Refusal, Refusals};
 use crate::App;
 use crate::flow::attestations::{self, Document};
+use crate::flow::error::FlowError;
 
 /// What is said of a release.
 #[utoipa::path(get, path = "/releases/{name}/{version}/attestations", operation_id = "list_attestations",
@@ -60,7 +61,6 @@ pub(super) async fn post(
 
 /// Nothing is read for somebody who may not attach it, and nothing that is larger than any such document.
 async fn read(app: &App, operator: &Operator, of: (&str, &str), document: Sha256) -> Result<Read, Refusal> {
-    use crate::flow::error::FlowError;
     operator.actor.may(muster_domain::Permission::ReleasesWrite).map_err(FlowError::from)?;
     let (project, of) = (operator.project(), (of.0.to_owned(), of.1.to_owned()));
     let artifact = app
@@ -92,6 +92,7 @@ pub(super) async fn delete(
     operator: Operator,
     Named((name, version, document)): Named<(String, String, String)>,
 ) -> Result<StatusCode, Refusal> {
+    operator.actor.may(muster_domain::Permission::ReleasesWrite).map_err(FlowError::from)?;
     let now = app.now();
     let document = document.parse::<Sha256>().map_err(|_| Refusal::not_found("no document has such a digest"))?;
     app.write(move |tx| attestations::detach(tx, now, &operator.actor, (&name, &version), document)).await?;

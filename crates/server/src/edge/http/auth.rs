@@ -79,7 +79,7 @@ pub(super) async fn operator_of(app: &Arc<App>, token: &str) -> Result<Operator,
         return Err(Refusal::unauthenticated("token_expired", "the token has expired: log in again"));
     }
     // Before the use is noted: what is refused costs no write.
-    app.token_rates.take((token.project, token.id), now).map_err(too_fast)?;
+    app.token_rates.take((token.project, token.id), app.uptime()).map_err(too_fast)?;
     if token.last_used_at.is_none_or(|at| now.since(at) >= USE_NOTED_EVERY) {
         app.write::<_, StoreError>(move |tx| tx.save_token_use(token.project, token.id, now)).await?;
     }

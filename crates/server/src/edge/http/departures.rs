@@ -77,6 +77,7 @@ pub(super) async fn transfer(
     Named(name): Named<String>,
     body: Json<TransferOrder>,
 ) -> Result<JsonBody<Device>, Refusal> {
+    access::check_somewhere(&operator.actor, Permission::DevicesWrite)?;
     let TransferOrder { to, token, drop_labels } = body.value;
     let theirs = operator_of(&app, &token).await.map_err(|_| not_theirs())?;
     let tenant = app.table.tenant(&to).filter(|tenant| tenant.id == theirs.project()).ok_or_else(not_theirs)?;

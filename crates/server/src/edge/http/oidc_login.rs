@@ -23,11 +23,12 @@ use super::auth::Operator;
 use super::body::{Asked, Json, Named};
 use super::problem::{Refusal, Refusals};
 use super::return_to::ReturnTo;
-use super::session::own_password;
+use super::session::{own_password, unfactored};
 use super::show;
 use crate::App;
 use crate::flow::error::FlowError;
 use crate::flow::oidc::{self, NoRole, Person};
+use crate::flow::totp::{self, Shown};
 use crate::oidc::OidcError;
 use crate::oidc::grant::{Begin, Client, Typed};
 use crate::oidc::pending::{At, Browser, Device, Due, Ticket, TooMany};
@@ -217,14 +218,24 @@ pub(super) async fn link(
     operator: Operator,
     body: Json<OidcLink>,
 ) -> Result<StatusCode, Refusal> {
-    let OidcLink { ticket, verifier, password } = body.value;
+    let OidcLink { ticket, verifier, password, code } = body.value;
     let hash = own_password(&app, &operator, password).await?;
+    let (now, vault, actor) = (app.now(), app.vault.clone(), operator.actor.clone());
+    let (project, account) = (operator.project(), operator.account);
+    // A login that is linked opens the account without its second factor: whoever links shows it first.
+    let shown = app.write(move |tx| {
+        let account = tx.account_by_id(project, account)?;
+        totp::show(tx, now, &vault, &account, code.as_deref())
+    });
+    let shown = shown.await?;
+    if shown != Shown::Passed {
+        return Err(unfactored(&shown, now));
+    }
     let (at, person) = taken(&app, &ticket, &verifier)?;
     if at.project != operator.project() {
         return Err(refused("the login is for another project: begin again with --project"));
     }
-    let now = app.now();
-    app.write(move |tx| oidc::link(tx, now, &operator.actor, (&at.provider, &person), &hash)).await?;
+    app.write(move |tx| oidc::link(tx, now, &actor, (&at.provider, &person), &hash)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
