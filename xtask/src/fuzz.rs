@@ -1,7 +1,7 @@
 //! Does any input make a parser of untrusted bytes crash, hang, or eat the memory?
 //!
 //! `fuzz/` is a program of its own with one target for each parser. It is built with libFuzzer and with coverage by the
-//! compiler's own passes, so that the usual toolchain does. What is found worth keeping stays in `target/fuzz/corpus`;
+//! compiler's own passes (`fuzz/rustc`), so that the usual toolchain does. What is found worth keeping stays in `target/fuzz/corpus`;
 //! `fuzz/seeds` is where it begins.
 
 use std::path::{Path, PathBuf};
@@ -12,11 +12,7 @@ use anyhow::{Context, bail, ensure};
 use crate::figure::{self, Figure};
 use crate::process;
 
-/// The compiler's passes that tell libFuzzer what was reached. They are not for the programs that run while building,
-/// which is why a target is named.
-const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
+/// What runs while building is built without coverage: naming a target tells the two apart.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// A parser that takes this long for a few kilobytes hangs.
 const HANG_S: u32 = 10;
@@ -143,7 +139,7 @@ fn built() -> anyhow::Result<PathBuf> {
     eprintln!("building the parsers with coverage");
     let mut cargo = process::cargo(&["build", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target", TARGET]);
     let folder = process::root().join("target/fuzz/build");
-    process::run(cargo.env("RUSTFLAGS", COVERAGE).env("CARGO_TARGET_DIR", &folder))?;
+    process::run(cargo.env("RUSTC_WRAPPER", process::root().join("fuzz/rustc")).env("CARGO_TARGET_DIR", &folder))?;
     Ok(folder.join(TARGET).join("debug/muster-fuzz"))
 }
 
