@@ -21,6 +21,8 @@ const MEMORY_MIB: u32 = 1024;
 const INPUT_BYTES_MAX: u32 = 16 * 1024;
 /// Runs at a time: the machine's two cores.
 const AT_A_TIME: usize = 2;
+/// The figure that has to be zero.
+pub const CRASHES: &str = "fuzz_crashes";
 
 /// Throw bytes at every parser, and print how many and how often one fell over.
 #[derive(Debug, clap::Args)]
@@ -51,71 +53,86 @@ struct Ran {
 
 impl Fuzz {
     pub fn run(self) -> anyhow::Result<()> {
-        let program = built()?;
-        let all = listed(&program)?;
-        if let Some(unknown) = self.targets.iter().find(|name| !all.contains(name)) {
-            bail!("there is no target {unknown}; there are {}", all.join(", "));
-        }
-        let wanted = if self.targets.is_empty() { all } else { self.targets.clone() };
         if let Some(input) = &self.replay {
-            let [one] = wanted.as_slice() else { bail!("name the one target that the file is for") };
-            return process::run(Command::new(&program).env("MUSTER_FUZZ", one).arg(input));
+            let [one] = self.targets.as_slice() else { bail!("name the one target that the file is for") };
+            let input = input.canonicalize().with_context(|| format!("reading {}", input.display()))?;
+            return process::run(Command::new(built()?).env("MUSTER_FUZZ", one).arg(input));
         }
-        let mut figures = Vec::new();
-        let (mut executions, mut crashes) = (0, Vec::new());
-        for some in wanted.chunks(AT_A_TIME) {
-            let running: Vec<(&String, Running)> =
-                some.iter().map(|name| Ok((name, self.begin(&program, name)?))).collect::<anyhow::Result<_>>()?;
-            for (name, running) in running {
-                let ran = running.end()?;
-                eprintln!("{name}: {} executions{}", ran.executions, if ran.has_crashed { ", CRASHED" } else { "" });
-                executions += ran.executions;
-                if ran.has_crashed {
-                    crashes.push(name.clone());
-                }
-            }
-        }
-        figures.push(Figure::new("fuzz_targets", wanted.len() as f64, ""));
-        figures.push(Figure::new("fuzz_executions", executions as f64, ""));
-        figures.push(Figure::new("fuzz_crashes", crashes.len() as f64, ""));
+        let figures = figures(&self.targets, self.seconds)?;
         figure::print(&figures, self.json)?;
-        let folder = folder("crashes", "").display().to_string();
-        ensure!(crashes.is_empty(), "{} fell over; the inputs are in {folder}", crashes.join(", "));
+        let crashes = figures.iter().any(|figure| figure.figure == CRASHES && figure.value > 0.0);
+        ensure!(!crashes, "a target fell over; the inputs are in {}", folder("crashes", "").display());
         Ok(())
     }
+}
 
-    fn begin(&self, program: &Path, name: &str) -> anyhow::Result<Running> {
-        let (corpus, crashes) = (folder("corpus", name), folder("crashes", name));
-        for folder in [&corpus, &crashes] {
-            std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        }
-        let log = crashes.with_extension("log");
-        let file = std::fs::File::create(&log).with_context(|| format!("making {}", log.display()))?;
-        let mut fuzz = Command::new(program);
-        fuzz.env("MUSTER_FUZZ", name).arg(&corpus);
-        let seeds = process::root().join("fuzz/seeds").join(name);
-        if seeds.is_dir() {
-            fuzz.arg(seeds);
-        }
-        fuzz.arg(format!("-max_total_time={}", self.seconds))
-            .arg(format!("-timeout={HANG_S}"))
-            .arg(format!("-rss_limit_mb={MEMORY_MIB}"))
-            .arg(format!("-max_len={INPUT_BYTES_MAX}"))
-            .arg(format!("-artifact_prefix={}/", crashes.display()))
-            .args(["-print_final_stats=1", "-verbosity=0"]);
-        let child = fuzz.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn();
-        Ok(Running { child: child.context("starting the fuzzer")?, log })
+/// Runs these targets, or all, for so long each, and says how often and how many fell over.
+pub fn figures(targets: &[String], seconds: u32) -> anyhow::Result<Vec<Figure>> {
+    let program = built()?;
+    let all = listed(&program)?;
+    if let Some(unknown) = targets.iter().find(|name| !all.contains(name)) {
+        bail!("there is no target {unknown}; there are {}", all.join(", "));
     }
+    let wanted = if targets.is_empty() { &all } else { targets };
+    let (mut executions, mut crashes) = (0, 0);
+    for some in wanted.chunks(AT_A_TIME) {
+        let running = some.iter().map(|name| Ok((name, begin(&program, name, seconds)?)));
+        for (name, running) in running.collect::<anyhow::Result<Vec<(&String, Running)>>>()? {
+            let ran = running.end()?;
+            eprintln!("{name}: {} executions{}", ran.executions, if ran.has_crashed { ", CRASHED" } else { "" });
+            executions += ran.executions;
+            crashes += u32::from(ran.has_crashed);
+        }
+    }
+    Ok(vec![
+        Figure::new("fuzz_targets", wanted.len() as f64, ""),
+        Figure::new("fuzz_executions", executions as f64, ""),
+        Figure::new(CRASHES, f64::from(crashes), ""),
+    ])
+}
+
+fn begin(program: &Path, name: &str, seconds: u32) -> anyhow::Result<Running> {
+    let scratch = scratch(name);
+    let (corpus, crashes) = (folder("corpus", name), folder("crashes", name));
+    for folder in [&corpus, &crashes, &scratch] {
+        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    }
+    let log = crashes.with_extension("log");
+    let file = std::fs::File::create(&log).with_context(|| format!("making {}", log.display()))?;
+    let mut fuzz = Command::new(program);
+    fuzz.env("MUSTER_FUZZ", name).env("TMPDIR", &scratch).arg(&corpus);
+    let seeds = process::root().join("fuzz/seeds").join(name);
+    if seeds.is_dir() {
+        fuzz.arg(seeds);
+    }
+    fuzz.arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-timeout={HANG_S}"))
+        .arg(format!("-rss_limit_mb={MEMORY_MIB}"))
+        .arg(format!("-max_len={INPUT_BYTES_MAX}"))
+        .arg(format!("-artifact_prefix={}/", crashes.display()))
+        .args(["-print_final_stats=1", "-verbosity=0"]);
+    let child = fuzz.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn();
+    Ok(Running { child: child.context("starting the fuzzer")?, log, scratch })
+}
+
+/// Where a target's server keeps its data, for as long as it runs: in memory where that can be had, because every
+/// request waits for the disk.
+fn scratch(name: &str) -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    let root = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    root.join(format!("muster-fuzz-{}-{name}", std::process::id()))
 }
 
 struct Running {
     child: Child,
     log: PathBuf,
+    scratch: PathBuf,
 }
 
 impl Running {
     fn end(mut self) -> anyhow::Result<Ran> {
         let status = self.child.wait().context("waiting for the fuzzer")?;
+        std::fs::remove_dir_all(&self.scratch).with_context(|| format!("removing {}", self.scratch.display()))?;
         let said = std::fs::read(&self.log).with_context(|| format!("reading {}", self.log.display()))?;
         let said = String::from_utf8_lossy(&said);
         if !status.success() {
