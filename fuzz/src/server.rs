@@ -10,11 +10,14 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{Method, Request, StatusCode, header};
 use muster_server::config::Flags;
+use muster_server::edge::peer::Peer;
 use muster_server::edge::serve::routes;
 use muster_server::rate::Buckets;
 use muster_server::work::{self, Workers};
 use muster_server::{Config, start};
+use muster_vocab::Timestamp;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
@@ -151,8 +154,8 @@ impl Server {
         server.admin_token = login["token"].as_str()?.into();
         let device = server.say("POST /api/v1/devices", &json!({ "name": "d1" }))?;
         server.device_token = device["token"].as_str()?.into();
-        let join = server.say("POST /api/v1/join-tokens", &json!({ "name": "line" }))?;
-        let join = json!({ "token": join["token"], "project": start::PROJECT, "device": "a1" });
+        let join = server.say("POST /api/v1/join-tokens", &json!({ "name": "line", "life_s": 3600 }))?;
+        let join = json!({ "token": join["secret"], "project": start::PROJECT, "device": "a1" });
         server.agent_token = server.say("POST /device/v1/join", &join)?["token"].as_str()?.into();
         server.release()?;
         Some(server)
@@ -160,7 +163,16 @@ impl Server {
 
     /// One that is rolled out, so that both devices have an action to talk about.
     fn release(&self) -> Option<()> {
-        let components = json!([{ "name": "os", "version": "1", "artifacts": [] }]);
+        let artifact = b"an image";
+        let digest: String = Sha256::digest(artifact).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = format!("sha256:{digest}");
+        let upload = json!({ "name": "os.img", "size": artifact.len(), "digest": digest });
+        let upload = self.say("POST /api/v1/uploads", &upload)?;
+        let part = format!("PATCH /api/v1/uploads/{}", upload["id"].as_str()?);
+        let (status, _) = self.exchange(&part, &format!("Bearer {}", self.admin_token), artifact.to_vec());
+        status.is_success().then_some(())?;
+        let artifacts = json!([{ "name": "os.img", "digest": digest }]);
+        let components = json!([{ "name": "os", "version": "1", "artifacts": artifacts }]);
         self.say("POST /api/v1/releases", &json!({ "name": "os", "version": "1", "components": components }))?;
         self.say("POST /api/v1/releases/os/1/publish", &json!({}))?;
         self.say("POST /api/v1/rollouts", &json!({ "release": "os@1", "select": "all", "start": true }))?;
@@ -169,7 +181,7 @@ impl Server {
             if actions["items"].as_array().is_some_and(|actions| actions.len() == 2) {
                 return Some(());
             }
-            self.runtime.block_on(tokio::time::sleep(ROUND));
+            self.runtime.block_on(async { tokio::time::sleep(ROUND).await });
         }
         None
     }
@@ -198,12 +210,20 @@ impl Server {
 
     fn exchange(&self, what: &str, who: &str, body: Vec<u8>) -> (StatusCode, Vec<u8>) {
         let (method, path) = what.split_once(' ').expect("a method, a blank, a path");
+        let kind = if path.starts_with("/api/v1/uploads/") { "application/octet-stream" } else { "application/json" };
         let request = Request::builder()
             .method(method.parse::<Method>().expect("it is one"))
             .uri(path)
             .header(header::HOST, "localhost")
             .header(header::AUTHORIZATION, who)
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, kind)
+            .header("upload-offset", "0")
+            .extension(Peer {
+                address: ([127, 0, 0, 1], 1).into(),
+                is_tls: true,
+                since: Timestamp(0),
+                certificate: None,
+            })
             .body(Body::from(body))
             .expect("what is written above can be sent");
         self.runtime.block_on(async {

@@ -60,8 +60,7 @@ pub fn template_text(data: &[u8]) {
     };
     let (labels, attributes) = (map(&[("site", "north")]), map(&[("net.mac", "aa:bb")]));
     let secrets = [("wifi".to_owned(), 1)].into();
-    let facts =
-        Facts { device: "d1", project: "default", labels: &labels, attributes: &attributes, secrets: &secrets };
+    let facts = Facts { device: "d1", project: "default", labels: &labels, attributes: &attributes, secrets: &secrets };
     let rendered = Renderer::default().render(&[&configuration(text(data))], &facts);
     let bytes: usize = rendered.unwrap_or_default().iter().map(|file| file.content.len()).sum();
     assert!(bytes <= limit::RENDERED_BYTES_MAX, "{bytes} bytes were rendered");
