@@ -3,6 +3,8 @@
 //! The whole server without its listeners: routes, flows, and a store in a folder that is removed at the end. Every
 //! answer is one that a client can do something with: never an error of the server's own.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,9 +27,6 @@ use tower::ServiceExt;
 const PASSWORD: &str = "a password for a server that lives two minutes";
 /// More than is read of any answer here.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Whoever asks as often as this isn't held back: that is not what is looked for.
-const REQUESTS_MAX: u32 = u32::MAX;
-
 /// How often, and after how long, it is asked whether the actions are there.
 const ROUNDS_MAX: usize = 1000;
 const ROUND: Duration = Duration::from_millis(10);
@@ -139,7 +138,10 @@ impl Server {
         });
         // The workers make the rollout's actions; deltas would be made by a program that this one isn't.
         let mut app = runtime.block_on(start::prepare(config.ok()?, Some(PASSWORD.into()))).ok()?.app;
-        Arc::get_mut(&mut app)?.token_rates = Buckets::new(REQUESTS_MAX, REQUESTS_MAX, 1);
+        let open = Arc::get_mut(&mut app)?;
+        // Rates that remember nobody hold nobody back: that is not what is looked for.
+        open.token_rates = Buckets::new(Duration::ZERO, 1, 0);
+        open.device_rates = Buckets::new(Duration::ZERO, 1, 0);
         let workers = runtime.block_on(async { work::start(&app) });
         let mut server = Self {
             routes: routes(&app),
@@ -210,6 +212,9 @@ impl Server {
 
     fn exchange(&self, what: &str, who: &str, body: Vec<u8>) -> (StatusCode, Vec<u8>) {
         let (method, path) = what.split_once(' ').expect("a method, a blank, a path");
+        // From another address each time, because guesses are bounded by address.
+        static ASKED: AtomicU32 = AtomicU32::new(0);
+        let address = SocketAddr::from((Ipv4Addr::from(ASKED.fetch_add(1, Ordering::Relaxed)), 1));
         let kind = if path.starts_with("/api/v1/uploads/") { "application/octet-stream" } else { "application/json" };
         let request = Request::builder()
             .method(method.parse::<Method>().expect("it is one"))
@@ -218,12 +223,7 @@ impl Server {
             .header(header::AUTHORIZATION, who)
             .header(header::CONTENT_TYPE, kind)
             .header("upload-offset", "0")
-            .extension(Peer {
-                address: ([127, 0, 0, 1], 1).into(),
-                is_tls: true,
-                since: Timestamp(0),
-                certificate: None,
-            })
+            .extension(Peer { address, is_tls: true, since: Timestamp(0), certificate: None })
             .body(Body::from(body))
             .expect("what is written above can be sent");
         self.runtime.block_on(async {

@@ -4,11 +4,12 @@
 //! attacker who got into the provider could do: sign any token with its keys, and change what it hands out.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
+
+use crate::provision;
 
 /// The release whose pages and answers are known.
 const PACKAGE: &str = "oidc-provider@9.13.3";
@@ -38,9 +39,9 @@ impl Provider {
     }
 
     fn try_start(callback: &str) -> anyhow::Result<Self> {
-        let modules = installed()?;
+        let modules = provision::package(PACKAGE)?;
         let folder = tempfile::tempdir()?;
-        let certificate = make_certificate(folder.path())?;
+        let certificate = provision::make_certificate(folder.path())?;
         let mut node = Command::new("node");
         node.args(["--no-warnings", "--input-type=module", "-e", PROGRAM]).current_dir(modules);
         node.env("FOLDER", folder.path()).env("CALLBACK", callback);
@@ -93,36 +94,4 @@ impl Drop for Provider {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// For itself only: no authority, so that nothing else is believed by it.
-fn make_certificate(folder: &Path) -> anyhow::Result<String> {
-    let mut openssl = Command::new("openssl");
-    openssl.args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=id".split(' '));
-    openssl.args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]);
-    let (key, certificate) = (folder.join("key.pem"), folder.join("certificate.pem"));
-    run(openssl.arg("-keyout").arg(key).arg("-out").arg(&certificate))?;
-    Ok(std::fs::read_to_string(certificate)?)
-}
-
-fn installed() -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe().context("asking for the test program's path")?;
-    let target = own.ancestors().nth(3).context("the test program lies in target/PROFILE/deps")?;
-    let folder = target.join("parts/oidc-provider");
-    let (_, release) = PACKAGE.split_once('@').context("the package has a release")?;
-    let manifest = std::fs::read_to_string(folder.join("node_modules/oidc-provider/package.json")).unwrap_or_default();
-    let manifest: Value = serde_json::from_str(&manifest).unwrap_or_default();
-    if manifest["version"] != release {
-        std::fs::create_dir_all(&folder)?;
-        let quiet = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
-        run(Command::new("npm").args(quiet).arg(&folder).arg(PACKAGE))
-            .context("`cargo xtask test` installs what the tests need")?;
-    }
-    Ok(folder)
-}
-
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let ran = command.output().with_context(|| format!("starting {command:?}"))?;
-    ensure!(ran.status.success(), "{command:?}: {}", String::from_utf8_lossy(&ran.stderr));
-    Ok(())
 }

@@ -24,6 +24,9 @@ const SCHEMATHESIS_RELEASE: &str = "4.32.5";
 /// The release of the reference implementation of TUF whose documents are known.
 const PYTHON_TUF: [&str; 2] = ["tuf==6.0.0", "securesystemslib[crypto]==1.3.1"];
 
+/// The release of the receiver of webhooks whose API is known.
+const STANDARD_WEBHOOKS: &str = "standardwebhooks@1.1.1";
+
 /// The release of the OpenID provider whose pages and answers are known.
 const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
 
@@ -103,7 +106,13 @@ const TPM2_TOOLS: Part =
 
 const NODE: Part = Part { program: "node", packages: &["nodejs"], why: "people log in by a provider that it runs" };
 
-const FOR_TESTS: [&Part; 32] = [
+const RSYSLOG: Part = Part {
+    program: "rsyslogd",
+    packages: &["rsyslog rsyslog-openssl"],
+    why: "audit records are collected by it, over TLS; it is not started as a service",
+};
+
+const FOR_TESTS: [&Part; 33] = [
     &SWUPDATE,
     &CPIO,
     &OPENSSL,
@@ -134,6 +143,7 @@ const FOR_TESTS: [&Part; 32] = [
     &SWTPM,
     &SWTPM_SETUP,
     &TPM2_TOOLS,
+    &RSYSLOG,
     &NODE,
     &NPM,
 ];
@@ -153,7 +163,8 @@ pub fn for_tests() -> anyhow::Result<()> {
     unpacked::for_machines()?;
     schemathesis()?;
     python_tuf()?;
-    oidc_provider()
+    npm_package(OIDC_PROVIDER, "people log in by it")?;
+    npm_package(STANDARD_WEBHOOKS, "it checks the signatures of webhooks")
 }
 
 /// The `nginx` that check-ins are compared with.
@@ -218,18 +229,19 @@ fn python_tuf() -> anyhow::Result<()> {
     process::run(process::command(&python).args(pip).args(PYTHON_TUF)).map(|_| ())
 }
 
-/// The OpenID provider, in a folder of its own: `target/parts/oidc-provider`.
-fn oidc_provider() -> anyhow::Result<()> {
-    let folder = process::root().join("target/parts/oidc-provider");
-    let manifest = std::fs::read_to_string(folder.join("node_modules/oidc-provider/package.json")).unwrap_or_default();
-    let release = OIDC_PROVIDER.split_once('@').map_or("", |(_, release)| release);
+/// A package at one release, in a folder of its own: `target/parts/NAME`.
+fn npm_package(spec: &str, why: &str) -> anyhow::Result<()> {
+    let (name, release) = spec.split_once('@').context("the package has a release")?;
+    let folder = process::root().join("target/parts").join(name);
+    let manifest =
+        std::fs::read_to_string(folder.join(format!("node_modules/{name}/package.json"))).unwrap_or_default();
     if manifest.contains(&format!("\"version\": \"{release}\"")) {
         return Ok(());
     }
-    eprintln!("installing {OIDC_PROVIDER}: people log in by it");
+    eprintln!("installing {spec}: {why}");
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let quiet = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
-    process::run(process::command(npm()?).args(quiet).arg(&folder).arg(OIDC_PROVIDER)).map(|_| ())
+    process::run(process::command(npm()?).args(quiet).arg(&folder).arg(spec)).map(|_| ())
 }
 
 fn is_release(program: &Path, release: &str) -> bool {

@@ -64,7 +64,12 @@ pub enum Over {
 pub struct Grant {
     pub permissions: Vec<Permission>,
     pub over: Over,
+    /// What it comes from, for the audit log: `role:operator`.
+    pub by: String,
 }
+
+/// Where a grant comes from that no role gave: the account itself was made with it.
+pub const OWN_SCOPES: &str = "own scopes";
 
 /// All that somebody may.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -96,7 +101,7 @@ impl Rights {
     /// These permissions over the whole project.
     #[must_use]
     pub fn over_project(permissions: Vec<Permission>) -> Self {
-        Self { grants: vec![Grant { permissions, over: Over::Project }] }
+        Self { grants: vec![Grant { permissions, over: Over::Project, by: OWN_SCOPES.to_owned() }] }
     }
 
     /// Over the whole project.
@@ -134,9 +139,18 @@ impl Rights {
                 [&grant.permissions[..], cap].iter().all(|list| list.iter().any(|had| includes(*had, *wanted)))
             };
             let permissions: Vec<Permission> = Permission::ALL.into_iter().filter(both).collect();
-            Grant { permissions, over: grant.over.clone() }
+            Grant { permissions, over: grant.over.clone(), by: grant.by.clone() }
         };
         Self { grants: self.grants.iter().map(within).filter(|grant| !grant.permissions.is_empty()).collect() }
+    }
+
+    /// Where they come from, each once.
+    #[must_use]
+    pub fn sources(&self) -> Vec<&str> {
+        let mut sources: Vec<&str> = self.grants.iter().map(|grant| grant.by.as_str()).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        sources
     }
 
     /// What may be done over the whole project, for showing.
@@ -179,7 +193,7 @@ mod tests {
     }
 
     fn over(text: &str, permissions: &[Permission]) -> Grant {
-        Grant { permissions: permissions.to_vec(), over: Over::Devices(select(text)) }
+        Grant { permissions: permissions.to_vec(), over: Over::Devices(select(text)), by: String::new() }
     }
 
     #[test]

@@ -38,6 +38,17 @@ impl Permission {
     ];
 }
 
+/// With what an account's request came, for the audit log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// What was shown: `token:t-7`, `password`.
+    pub shown: String,
+    /// `X-Request-Id`.
+    pub request: Option<String>,
+    /// In the caller's own words.
+    pub reason: Option<String>,
+}
+
 /// Who acts, inside which project.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Actor {
@@ -46,6 +57,7 @@ pub enum Actor {
         name: String,
         project: ProjectId,
         rights: Rights,
+        origin: Origin,
     },
     Device {
         name: String,
@@ -74,6 +86,25 @@ impl Actor {
     pub fn rights(&self) -> Option<&Rights> {
         match self {
             Self::Account { rights, .. } => Some(rights),
+            Self::Device { .. } | Self::Muster { .. } => None,
+        }
+    }
+
+    /// By what right it acts, for the audit log: what it showed, and where its permissions come from.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match self {
+            Self::Account { rights, origin, .. } => format!("{} by {}", origin.shown, rights.sources().join(", ")),
+            Self::Device { .. } => "itself".to_owned(),
+            Self::Muster { .. } => "server".to_owned(),
+        }
+    }
+
+    /// With what its request came.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Account { origin, .. } => Some(origin),
             Self::Device { .. } | Self::Muster { .. } => None,
         }
     }
@@ -110,7 +141,14 @@ mod tests {
             name: "ann".into(),
             project: ProjectId(1),
             rights: Rights::over_project(permissions.to_vec()),
+            origin: Origin { shown: "token:t-1".into(), ..Origin::default() },
         }
+    }
+
+    #[test]
+    fn the_authority_tells_what_was_shown_and_where_the_right_comes_from() {
+        assert_eq!(account(&[Permission::Admin]).authority(), "token:t-1 by own scopes");
+        assert_eq!(Actor::Muster { project: ProjectId(1) }.authority(), "server");
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct Client {
     agent: Agent,
     base: String,
     token: Option<String>,
+    /// For the audit log.
+    reason: Option<String>,
 }
 
 /// The root certificate (PEM) of whoever answers, if it is the one that was told.
@@ -91,7 +93,12 @@ impl Client {
             .tls_config(tls.build())
             .build();
         let base = format!("{}/api/v1", server.trim_end_matches('/'));
-        Self { agent: config.into(), base, token }
+        Self { agent: config.into(), base, token, reason: None }
+    }
+
+    /// What it does from now on it does for this reason.
+    pub fn because(self, reason: Option<&str>) -> Self {
+        Self { reason: reason.map(str::to_owned), ..self }
     }
 
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Outcome<T> {
@@ -207,6 +214,10 @@ impl Client {
     }
 
     fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        let request = match &self.reason {
+            Some(reason) => request.header("Muster-Reason", reason),
+            None => request,
+        };
         match &self.token {
             Some(token) => request.header("Authorization", format!("Bearer {token}")),
             None => request,

@@ -71,6 +71,9 @@ struct Arguments {
     /// Another context than the current one; see `muster context list`.
     #[arg(long, global = true, value_name = "NAME")]
     context: Option<String>,
+    /// Why, for the audit log; up to 500 characters.
+    #[arg(long, global = true, value_name = "TEXT")]
+    reason: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -189,7 +192,7 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let format = if arguments.json { Format::Json } else { arguments.output };
-    let here = || Here::new(arguments.context.as_deref(), format);
+    let here = || Here::new(arguments.context.as_deref(), format, arguments.reason.as_deref());
     exit::end(match arguments.command {
         Command::Server(server) => server.run().map_err(Into::into),
         Command::Demo(demo) => demo.run(),
@@ -235,6 +238,11 @@ fn main() -> ExitCode {
             Some(file) => audit::verify_file(format, file, &args),
             None => here().and_then(|here| audit::verify_server(&here)),
         },
+        Command::Audit(AuditCommand::Prove { sequence, file }) => {
+            here().and_then(|here| audit::prove(&here, sequence, file.as_deref()))
+        }
+        Command::Audit(AuditCommand::State { target }) => here().and_then(|here| audit::state(&here, &target)),
+        Command::Audit(AuditCommand::Prune(args)) => here().and_then(|here| audit::prune(&here, &args)),
         Command::Completion { shell } => completion(shell),
         Command::Openapi => output::print(&format!("{}\n", muster_server::edge::http::routes::openapi())),
     })

@@ -500,7 +500,7 @@ impl Row for Account {
 
 impl Row for AuditRecord {
     const HEADERS: &'static [&'static str] = &["SEQUENCE", "AT", "ACTOR", "ACTION", "TARGET"];
-    const WIDE: &'static [&'static str] = &["DETAIL", "DIGEST"];
+    const WIDE: &'static [&'static str] = &["REASON", "AUTHORITY", "REQUEST", "DETAIL", "DIGEST"];
     const EMPTY: &'static str = "No audit records match.";
 
     fn name(&self) -> String {
@@ -513,7 +513,9 @@ impl Row for AuditRecord {
     }
 
     fn wide(&self) -> Vec<String> {
-        vec![self.detail.to_string(), self.digest.to_string()]
+        let said = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (reason, authority, request) = (said(&self.reason), said(&self.authority), said(&self.request));
+        vec![reason, authority, request, self.detail.to_string(), self.digest.to_string()]
     }
 }
 

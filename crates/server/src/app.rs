@@ -7,12 +7,15 @@ use muster_store::blobs::Blobs;
 use muster_store::{Changes, Store, StoreError, Tx, View};
 use muster_trust::audit::checkpoint::Signer;
 use muster_vocab::{DeviceId, ProjectId, Sha256, Timestamp, TokenId, limit};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, RwLock, Semaphore, watch};
 
 use crate::audit_key::{self, AuditKeyError};
 use crate::config::Config;
+use crate::edge::address::Addresses;
 use crate::edge::tls::{TlsError, TlsSource};
 use crate::identity::{Identity, IdentityError};
+use crate::noticed::Noticed;
 use crate::oidc::Oidc;
 use crate::rate::Buckets;
 use crate::sessions::Sessions;
@@ -21,6 +24,7 @@ use crate::table::Table;
 use crate::tasks::Tasks;
 use crate::vault::{Vault, VaultError};
 use crate::waiting::Waiting;
+use crate::work::audit_stream::{self, BadStream, Stream};
 use crate::{clock, descriptors};
 
 /// Standings read at a time when the device table is filled.
@@ -62,8 +66,14 @@ pub struct App {
     /// Event streams that may still be opened.
     pub streams: Arc<Semaphore>,
     pub counters: Counters,
+    /// Who is told of audit records, until the workers start.
+    pub audit_streams: Mutex<Vec<Stream>>,
+    /// Who was refused lately.
+    pub noticed: Noticed,
     /// By token of the operator API.
     pub token_rates: Buckets<(ProjectId, TokenId)>,
+    pub device_rates: Buckets<DeviceId>,
+    pub addresses: Addresses,
     pub started_at: Timestamp,
     began: std::time::Instant,
     /// Read by an upload from giving its bytes their name until its row is durable; written while bytes are removed.
@@ -81,6 +91,8 @@ pub struct Counters {
     pub refused: AtomicU64,
     pub effects: AtomicU64,
     pub silent: AtomicU64,
+    pub audit_syslog_waiting: AtomicU64,
+    pub audit_webhook_waiting: AtomicU64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +109,8 @@ pub enum OpenError {
     AuditKey(#[from] AuditKeyError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    AuditStream(#[from] BadStream),
 }
 
 impl App {
@@ -134,6 +148,7 @@ impl App {
         let audit_signer = Arc::new(audit_key::load(&config.data, &vault)?);
         let identity = Identity::open(&store, &config.data, &vault, clock::now())?;
         let tls = config.tls_listen.map(|_| TlsSource::open(&config, &identity, clock::now())).transpose()?;
+        let audit_streams = audit_stream::open(&config.audit)?;
         let (stopping, _) = watch::channel(false);
         let sessions = Sessions::new(&config.data);
         Ok(Arc::new(Self {
@@ -157,11 +172,15 @@ impl App {
             rotating: tokio::sync::Mutex::new(()),
             streams: Arc::new(Semaphore::new(muster_vocab::limit::EVENT_STREAMS_MAX)),
             counters: Counters::default(),
-            token_rates: Buckets::new(
-                limit::TOKEN_REQUESTS_PER_S,
-                limit::TOKEN_REQUESTS_BURST,
-                limit::TOKENS_RATED_MAX,
+            audit_streams: Mutex::new(audit_streams),
+            noticed: Noticed::default(),
+            token_rates: Buckets::new(limit::TOKEN_REQUEST_EVERY, limit::TOKEN_REQUESTS_BURST, limit::TOKENS_RATED_MAX),
+            device_rates: Buckets::new(
+                limit::DEVICE_REQUEST_EVERY,
+                limit::DEVICE_REQUESTS_BURST,
+                limit::DEVICES_RATED_MAX,
             ),
+            addresses: Addresses::new(),
             started_at: clock::now(),
             began: std::time::Instant::now(),
             keeping: RwLock::new(()),

@@ -7,6 +7,8 @@ use clap::Args;
 use muster_vocab::limit;
 use muster_vocab::nearest::nearest;
 
+use crate::work::audit_stream::syslog;
+
 /// What `muster server` takes. Every flag has an environment variable and a key of the same name in the file.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Flags {
@@ -37,7 +39,8 @@ pub struct Flags {
     #[arg(long, env = "MUSTER_MASTER_KEY_COMMAND", value_name = "COMMAND")]
     pub master_key_command: Option<String>,
     /// A TOML file with any of these keys: data, listen, tls_listen, server_names, tls_certificate, tls_key,
-    /// master_key_file, master_key_command, log, log_format, trusted_proxies, delta_memory_mib
+    /// master_key_file, master_key_command, log, log_format, trusted_proxies, audit_syslog, audit_webhook,
+    /// audit_webhook_key_file, audit_certificates, connections_per_address, delta_memory_mib
     #[arg(long, env = "MUSTER_CONFIG_FILE", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What to log: error, warn, info, debug, or per module as in info,muster_server=debug [default: info]
@@ -50,6 +53,21 @@ pub struct Flags {
     /// [default: none]
     #[arg(long, env = "MUSTER_TRUSTED_PROXIES", value_name = "IP,…", value_delimiter = ',')]
     pub trusted_proxies: Option<Vec<IpAddr>>,
+    /// A syslog collector that gets each audit record, over TLS: HOST or HOST:PORT [default: none; port 6514]
+    #[arg(long, env = "MUSTER_AUDIT_SYSLOG", value_name = "HOST")]
+    pub audit_syslog: Option<String>,
+    /// An https address that gets each audit record as a CloudEvent [default: none]
+    #[arg(long, env = "MUSTER_AUDIT_WEBHOOK", value_name = "URL")]
+    pub audit_webhook: Option<String>,
+    /// A file with the key that signs these requests: whsec_ and 24 to 64 bytes in base64
+    #[arg(long, env = "MUSTER_AUDIT_WEBHOOK_KEY_FILE", value_name = "FILE", requires = "audit_webhook")]
+    pub audit_webhook_key_file: Option<PathBuf>,
+    /// Authorities (PEM) that vouch for the collector and the webhook [default: those that browsers trust]
+    #[arg(long, env = "MUSTER_AUDIT_CERTIFICATES", value_name = "FILE")]
+    pub audit_certificates: Option<PathBuf>,
+    /// Open connections from one address, or from one IPv6 network of 64 bits; more are closed at once [default: 10000]
+    #[arg(long, env = "MUSTER_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER")]
+    pub connections_per_address: Option<u32>,
     /// Memory in MiB that making a delta may take, beside the server's own; 0 makes none [default: 1024]
     #[arg(long, env = "MUSTER_DELTA_MEMORY_MIB", value_name = "MIB")]
     pub delta_memory_mib: Option<u32>,
@@ -85,6 +103,17 @@ pub enum MasterKey {
     Command(Vec<String>),
 }
 
+/// Who is told of each audit record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditStreams {
+    /// Host and port.
+    pub syslog: Option<(String, u16)>,
+    pub webhook: Option<String>,
+    pub webhook_key_file: Option<PathBuf>,
+    /// PEM.
+    pub certificates: Option<PathBuf>,
+}
+
 /// Holds the master key itself; no flag does, because flags are seen by everybody on the machine.
 pub const MASTER_KEY_VARIABLE: &str = "MUSTER_MASTER_KEY";
 
@@ -99,6 +128,8 @@ pub struct Config {
     pub log: String,
     pub log_format: LogFormat,
     pub trusted_proxies: Vec<IpAddr>,
+    pub audit: AuditStreams,
+    pub connections_per_address: u32,
     /// What making a delta may take. 0: none is made.
     pub delta_memory_bytes: u64,
 }
@@ -123,11 +154,15 @@ pub enum ConfigError {
     BadValue { path: PathBuf, key: &'static str, problem: String },
     #[error("tls_certificate and tls_key go together: name both files")]
     HalfAPair,
+    #[error("audit_syslog is a host or host:port such as logs.example.com:6514, not {0:?}")]
+    Syslog(String),
+    #[error("audit_webhook is an https address, not {0:?}; http only for this machine itself")]
+    Webhook(String),
     #[error("the master key comes from one place: name a file, a command, or set {MASTER_KEY_VARIABLE}")]
     MasterKeys,
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 17] = [
     "data",
     "listen",
     "tls_listen",
@@ -139,6 +174,11 @@ const KEYS: [&str; 12] = [
     "log",
     "log_format",
     "trusted_proxies",
+    "audit_syslog",
+    "audit_webhook",
+    "audit_webhook_key_file",
+    "audit_certificates",
+    "connections_per_address",
     "delta_memory_mib",
 ];
 const MIB: u64 = 1024 * 1024;
@@ -170,6 +210,16 @@ impl Config {
             log: flags.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: flags.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             trusted_proxies: flags.trusted_proxies.or(file.trusted_proxies).unwrap_or_default(),
+            connections_per_address: flags
+                .connections_per_address
+                .or(file.connections_per_address)
+                .unwrap_or(limit::CONNECTIONS_PER_ADDRESS),
+            audit: AuditStreams {
+                syslog: flags.audit_syslog.or(file.audit_syslog).map(|text| collector(&text)).transpose()?,
+                webhook: flags.audit_webhook.or(file.audit_webhook).map(webhook).transpose()?,
+                webhook_key_file: flags.audit_webhook_key_file.or(file.audit_webhook_key_file),
+                certificates: flags.audit_certificates.or(file.audit_certificates),
+            },
             delta_memory_bytes: flags
                 .delta_memory_mib
                 .or(file.delta_memory_mib)
@@ -188,6 +238,30 @@ fn master_key(chosen: (Option<PathBuf>, Option<String>), is_set: bool, data: &Pa
         }
         _ => Err(ConfigError::MasterKeys),
     }
+}
+
+fn collector(text: &str) -> Result<(String, u16), ConfigError> {
+    let bad = || ConfigError::Syslog(text.to_owned());
+    // An IPv6 address stands in brackets if a port follows.
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port.parse().map_err(|_| bad())?),
+        Some(_) | None => (text, syslog::PORT),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_name = rustls::pki_types::ServerName::try_from(host).is_ok();
+    if is_name { Ok((host.to_owned(), port)) } else { Err(bad()) }
+}
+
+/// Records must not be readable on their way.
+fn webhook(url: String) -> Result<String, ConfigError> {
+    let is_local = |rest: &str| {
+        ["127.0.0.1", "localhost", "[::1]"].iter().any(|here| {
+            rest.strip_prefix(here).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':', '?']))
+        })
+    };
+    let is_good = url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty())
+        || url.strip_prefix("http://").is_some_and(is_local);
+    if is_good { Ok(url) } else { Err(ConfigError::Webhook(url)) }
 }
 
 fn read_file(path: &Path) -> Result<Flags, ConfigError> {
@@ -237,6 +311,15 @@ fn parse(path: &Path, text: &str) -> Result<Flags, ConfigError> {
                 let problem = || bad("trusted_proxies", "is a list of addresses such as [\"10.0.0.1\"]".into());
                 flags.trusted_proxies = Some(parsed.ok_or_else(problem)?);
             }
+            "audit_syslog" => flags.audit_syslog = Some(text().to_owned()),
+            "audit_webhook" => flags.audit_webhook = Some(text().to_owned()),
+            "audit_webhook_key_file" => flags.audit_webhook_key_file = Some(PathBuf::from(text())),
+            "audit_certificates" => flags.audit_certificates = Some(PathBuf::from(text())),
+            "connections_per_address" => {
+                let problem = || bad("connections_per_address", "is a number such as 10000".into());
+                let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
+                flags.connections_per_address = Some(number.ok_or_else(problem)?);
+            }
             "delta_memory_mib" => {
                 let problem = || bad("delta_memory_mib", "is a number of MiB such as 512; 0 makes no deltas".into());
                 let mib = value.as_integer().and_then(|mib| u32::try_from(mib).ok());
@@ -274,6 +357,22 @@ mod tests {
         assert_eq!(command, MasterKey::Command(vec!["pass".into(), "show".into(), "muster".into()]));
         assert!(master_key((Some(file.clone()), None), true, data).is_err());
         assert!(master_key((Some(file), Some("pass".into())), false, data).is_err());
+    }
+
+    #[test]
+    fn audit_records_go_nowhere_unencrypted() {
+        for good in ["https://siem.example.com/in", "http://127.0.0.1:9/x", "http://localhost", "http://[::1]:80/"] {
+            assert!(webhook(good.to_owned()).is_ok(), "{good}");
+        }
+        for bad in ["http://siem.example.com", "http://127.0.0.1.example.com/", "https://", "ftp://x", "siem"] {
+            assert!(webhook(bad.to_owned()).is_err(), "{bad}");
+        }
+        assert_eq!(collector("logs.example.com").unwrap(), ("logs.example.com".to_owned(), 6514));
+        assert_eq!(collector("[::1]:7000").unwrap(), ("::1".to_owned(), 7000));
+        assert_eq!(collector("::1").unwrap(), ("::1".to_owned(), 6514));
+        for bad in ["logs:x", "tls://logs", "a b", ""] {
+            assert!(collector(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

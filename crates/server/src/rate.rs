@@ -18,7 +18,8 @@ const SHARDS: usize = 16;
 pub struct Buckets<K> {
     shards: [Mutex<HashMap<K, Timestamp>>; SHARDS],
     hasher: RandomState,
-    per_second: u32,
+    /// The time after which one more may come.
+    every: Duration,
     burst: u32,
     callers_max: usize,
 }
@@ -36,21 +37,19 @@ impl Wait {
 }
 
 impl<K: Eq + Hash> Buckets<K> {
-    /// `per_second` is between 1 and 1,000, because time is counted in milliseconds.
+    /// `every` is at least a millisecond, in which time is counted.
     #[must_use]
-    pub fn new(per_second: u32, burst: u32, callers_max: usize) -> Self {
+    pub fn new(every: Duration, burst: u32, callers_max: usize) -> Self {
         let shards = std::array::from_fn(|_| Mutex::new(HashMap::new()));
-        Self { shards, hasher: RandomState::new(), per_second: per_second.clamp(1, 1000), burst, callers_max }
+        Self { shards, hasher: RandomState::new(), every: every.max(Duration::from_millis(1)), burst, callers_max }
     }
 
     /// Takes one request out of the caller's bucket.
     ///
     /// Callers beyond the most that are remembered pass: nobody is locked out because others are many.
     pub fn take(&self, caller: K, now: Timestamp) -> Result<(), Wait> {
-        let one = Duration::from_millis(u64::from(1000 / self.per_second));
-        let all = one * self.burst;
-        let shard = usize::try_from(self.hasher.hash_one(&caller) % SHARDS as u64).unwrap_or(0);
-        let mut full_at = self.shards[shard].lock();
+        let (one, all) = (self.every, self.every * self.burst);
+        let mut full_at = self.shard(&caller).lock();
         if full_at.len() >= self.callers_max.div_ceil(SHARDS) && !full_at.contains_key(&caller) {
             full_at.retain(|_, full| *full > now);
             if full_at.len() >= self.callers_max.div_ceil(SHARDS) {
@@ -67,6 +66,18 @@ impl<K: Eq + Hash> Buckets<K> {
         full_at.insert(caller, then);
         Ok(())
     }
+
+    /// Whether the caller's bucket holds a request, without taking it.
+    pub fn check(&self, caller: &K, now: Timestamp) -> Result<(), Wait> {
+        let (one, all) = (self.every, self.every * self.burst);
+        let full = self.shard(caller).lock().get(caller).copied().unwrap_or(now).max(now).min(now.plus(all));
+        let then = full.plus(one);
+        if then > now.plus(all) { Err(Wait(then.since(now).saturating_sub(all))) } else { Ok(()) }
+    }
+
+    fn shard(&self, caller: &K) -> &Mutex<HashMap<K, Timestamp>> {
+        &self.shards[usize::try_from(self.hasher.hash_one(caller) % SHARDS as u64).unwrap_or(0)]
+    }
 }
 
 #[cfg(test)]
@@ -75,13 +86,15 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_000_000);
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn after(ms: u64) -> Timestamp {
         NOW.plus(Duration::from_millis(ms))
     }
 
     #[test]
     fn a_burst_passes_and_what_follows_waits_for_the_rate() {
-        let buckets = Buckets::new(10, 5, 100);
+        let buckets = Buckets::new(SECOND / 10, 5, 100);
         for _ in 0..5 {
             assert_eq!(buckets.take(1, NOW), Ok(()));
         }
@@ -92,8 +105,17 @@ mod tests {
     }
 
     #[test]
+    fn asking_whether_a_bucket_is_empty_takes_nothing_out_of_it() {
+        let buckets = Buckets::new(SECOND, 1, 100);
+        assert_eq!((buckets.check(&1, NOW), buckets.check(&1, NOW)), (Ok(()), Ok(())));
+        assert_eq!(buckets.take(1, NOW), Ok(()));
+        assert_eq!(buckets.check(&1, NOW), Err(Wait(SECOND)));
+        assert_eq!(buckets.check(&1, after(1000)), Ok(()));
+    }
+
+    #[test]
     fn one_caller_does_not_use_up_what_another_has() {
-        let buckets = Buckets::new(1, 1, 100);
+        let buckets = Buckets::new(SECOND, 1, 100);
         assert_eq!(buckets.take("loud", NOW), Ok(()));
         assert!(buckets.take("loud", NOW).is_err());
         assert_eq!(buckets.take("quiet", NOW), Ok(()));
@@ -101,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_clock_set_back_locks_nobody_out_for_longer_than_an_empty_bucket() {
-        let buckets = Buckets::new(1, 2, 100);
+        let buckets = Buckets::new(SECOND, 2, 100);
         assert_eq!(buckets.take(1, after(3_600_000)), Ok(()));
         assert_eq!(buckets.take(1, NOW), Err(Wait(Duration::from_secs(1))));
         assert_eq!(buckets.take(1, after(1000)), Ok(()));
@@ -109,7 +131,7 @@ mod tests {
 
     #[test]
     fn no_more_callers_are_remembered_than_was_said() {
-        let buckets = Buckets::new(1, 1, SHARDS * 2);
+        let buckets = Buckets::new(SECOND, 1, SHARDS * 2);
         for caller in 0..10_000 {
             let _ = buckets.take(caller, NOW);
         }

@@ -18,6 +18,8 @@ pub struct AuditRow {
     pub target: String,
     /// JSON.
     pub detail: String,
+    /// JSON; empty in records of older servers.
+    pub context: String,
     pub previous: Sha256,
     pub digest: Sha256,
 }
@@ -35,9 +37,20 @@ pub struct CheckpointRow {
     pub note: String,
 }
 
+/// A project whose records a stream was not told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untold {
+    pub project: ProjectId,
+    pub name: String,
+    /// The last one that it was told.
+    pub after: u64,
+    /// The newest one.
+    pub head: u64,
+}
+
 const CHECKPOINT: &str = "SELECT size, head, edge, note FROM audit_checkpoint";
 
-const ROW: &str = "SELECT sequence, at, actor, action, target, detail, previous, digest FROM audit";
+const ROW: &str = "SELECT sequence, at, actor, action, target, detail, context, previous, digest FROM audit";
 
 impl View<'_> {
     /// The newest record.
@@ -74,6 +87,85 @@ impl View<'_> {
             .doing("the audit log")
     }
 
+    /// How many of the oldest records were dropped: those before the first that is there.
+    pub fn audit_dropped(&self, project: ProjectId) -> Result<u64, StoreError> {
+        self.conn
+            .prepare_cached("SELECT min(sequence) FROM audit WHERE project_id = ?1")
+            .and_then(|mut it| it.query_row([project.0], |row| row.get::<_, Option<i64>>(0)))
+            .map(|first| first.map_or(0, |first| first.cast_unsigned() - 1))
+            .doing("the audit log's beginning")
+    }
+
+    pub fn audit_record(&self, project: ProjectId, sequence: u64) -> Result<Option<AuditRow>, StoreError> {
+        self.conn
+            .prepare_cached(&format!("{ROW} WHERE project_id = ?1 AND sequence = ?2"))
+            .and_then(|mut it| it.query_row((project.0, sequence.cast_signed()), read).optional())
+            .doing("an audit record")
+    }
+
+    /// The newest record about a target.
+    pub fn audit_of(&self, project: ProjectId, target: &str) -> Result<Option<AuditRow>, StoreError> {
+        self.conn
+            .prepare_cached(&format!("{ROW} WHERE project_id = ?1 AND target = ?2 ORDER BY sequence DESC LIMIT 1"))
+            .and_then(|mut it| it.query_row((project.0, target), read).optional())
+            .doing("the newest record of a target")
+    }
+
+    /// Digests of records, oldest first.
+    pub fn audit_digests(
+        &self,
+        project: ProjectId,
+        (after, last): (u64, u64),
+        limit: u32,
+    ) -> Result<Vec<Sha256>, StoreError> {
+        self.conn
+            .prepare_cached(
+                "SELECT digest FROM audit WHERE project_id = ?1 AND sequence > ?2 AND sequence <= ?3
+                 ORDER BY sequence LIMIT ?4",
+            )
+            .and_then(|mut it| {
+                let of = (project.0, after.cast_signed(), last.cast_signed(), limit);
+                it.query_map(of, |row| row.get(0).map(Sha256))?.collect()
+            })
+            .doing("digests of audit records")
+    }
+
+    /// The newest checkpoint that was signed of records up to `last`.
+    pub fn audit_checkpoint_up_to(&self, project: ProjectId, last: u64) -> Result<Option<CheckpointRow>, StoreError> {
+        self.conn
+            .prepare_cached(&format!("{CHECKPOINT} WHERE project_id = ?1 AND size <= ?2 ORDER BY size DESC LIMIT 1"))
+            .and_then(|mut it| it.query_row((project.0, last.cast_signed()), read_checkpoint).optional())
+            .doing("a checkpoint")
+    }
+
+    /// How many records were made before a moment.
+    pub fn audit_before(&self, project: ProjectId, before: Timestamp) -> Result<u64, StoreError> {
+        self.conn
+            .prepare_cached("SELECT ifnull(max(sequence), 0) FROM audit WHERE project_id = ?1 AND at < ?2")
+            .and_then(|mut it| it.query_row((project.0, before.0), |row| row.get::<_, i64>(0)))
+            .map(i64::cast_unsigned)
+            .doing("old audit records")
+    }
+
+    /// The projects with records of which a stream was not told. Costs two searches for each project.
+    pub fn audit_untold(&self, stream: &str) -> Result<Vec<Untold>, StoreError> {
+        let untold = |row: &Row<'_>| {
+            let (after, head): (i64, i64) = (row.get(2)?, row.get(3)?);
+            let (after, head) = (after.cast_unsigned(), head.cast_unsigned());
+            Ok(Untold { project: ProjectId(row.get(0)?), name: row.get(1)?, after, head })
+        };
+        self.conn
+            .prepare_cached(
+                "SELECT id, name, after, head FROM (
+                   SELECT p.id, p.name, ifnull(s.sequence, 0) AS after,
+                     ifnull((SELECT max(sequence) FROM audit WHERE project_id = p.id), 0) AS head
+                   FROM project p LEFT JOIN audit_stream s ON s.project_id = p.id AND s.stream = ?1)
+                 WHERE head > after ORDER BY id",
+            )
+            .and_then(|mut it| it.query_map([stream], untold)?.collect())
+            .doing("audit records that were not told")
+    }
+
     /// The newest checkpoint.
     pub fn audit_checkpoint_head(&self, project: ProjectId) -> Result<Option<CheckpointRow>, StoreError> {
         self.conn
@@ -104,8 +196,8 @@ impl Tx<'_> {
     pub fn insert_audit(&mut self, project: ProjectId, row: &AuditRow) -> Result<(), StoreError> {
         self.conn
             .prepare_cached(
-                "INSERT INTO audit (project_id, sequence, at, actor, action, target, detail, previous, digest)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO audit (project_id, sequence, at, actor, action, target, detail, context, previous,
+                 digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )
             .and_then(|mut it| {
                 it.execute((
@@ -116,11 +208,35 @@ impl Tx<'_> {
                     &row.action,
                     &row.target,
                     &row.detail,
+                    &row.context,
                     row.previous.0,
                     row.digest.0,
                 ))
             })
             .doing("an audit record")?;
+        Ok(())
+    }
+
+    /// Drops the records that a checkpoint is of, and older checkpoints. Answers how many records.
+    pub fn delete_audit(&mut self, project: ProjectId, size: u64) -> Result<usize, StoreError> {
+        self.conn
+            .prepare_cached("DELETE FROM audit_checkpoint WHERE project_id = ?1 AND size < ?2")
+            .and_then(|mut it| it.execute((project.0, size.cast_signed())))
+            .doing("old checkpoints")?;
+        self.conn
+            .prepare_cached("DELETE FROM audit WHERE project_id = ?1 AND sequence <= ?2")
+            .and_then(|mut it| it.execute((project.0, size.cast_signed())))
+            .doing("old audit records")
+    }
+
+    pub fn save_audit_streamed(&mut self, stream: &str, project: ProjectId, sequence: u64) -> Result<(), StoreError> {
+        self.conn
+            .prepare_cached(
+                "INSERT INTO audit_stream (stream, project_id, sequence) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (stream, project_id) DO UPDATE SET sequence = excluded.sequence",
+            )
+            .and_then(|mut it| it.execute((stream, project.0, sequence.cast_signed())))
+            .doing("an audit stream's place")?;
         Ok(())
     }
 
@@ -156,7 +272,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
         action: row.get(3)?,
         target: row.get(4)?,
         detail: row.get(5)?,
-        previous: Sha256(row.get(6)?),
-        digest: Sha256(row.get(7)?),
+        context: row.get(6)?,
+        previous: Sha256(row.get(7)?),
+        digest: Sha256(row.get(8)?),
     })
 }

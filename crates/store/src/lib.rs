@@ -37,6 +37,7 @@ mod select;
 pub mod sessions;
 pub mod sqlite;
 pub mod standing;
+pub mod state;
 pub mod timeline;
 pub mod totp;
 pub mod twins;

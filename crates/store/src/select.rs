@@ -109,7 +109,15 @@ pub(crate) const TOKENS: Columns = Columns {
 };
 
 pub(crate) const AUDIT: Columns = Columns {
-    fields: &[("at", Plain("at")), ("actor", Plain("actor")), ("action", Plain("action")), ("target", Plain("target"))],
+    fields: &[
+        ("at", Plain("at")),
+        ("actor", Plain("actor")),
+        ("action", Plain("action")),
+        ("target", Plain("target")),
+        ("authority", Plain("json_extract(nullif(context, ''), '$.authority')")),
+        ("request", Plain("json_extract(nullif(context, ''), '$.request')")),
+        ("reason", Plain("json_extract(nullif(context, ''), '$.reason')")),
+    ],
     device: None,
 };
 

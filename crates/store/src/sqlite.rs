@@ -17,7 +17,7 @@ use crate::{StoreError, View};
 
 /// Migrations in order. Each only expands what the one before left, so that the server of the release before
 /// still runs on it; what it replaces is dropped a release later.
-const MIGRATIONS: [&str; 13] = [
+const MIGRATIONS: [&str; 14] = [
     include_str!("schema/0001_first.sql"),
     include_str!("schema/0002_agent.sql"),
     include_str!("schema/0003_twin.sql"),
@@ -31,6 +31,7 @@ const MIGRATIONS: [&str; 13] = [
     include_str!("schema/0011_lifecycle.sql"),
     include_str!("schema/0012_login.sql"),
     include_str!("schema/0013_approvals.sql"),
+    include_str!("schema/0014_audit.sql"),
 ];
 
 /// Statements kept compiled per connection: about twice as many as there are questions.
@@ -66,7 +67,7 @@ impl Store {
         migrate(&mut conn)?;
         let idle = (0..limit::READERS).map(|_| connect(&file, true)).collect::<Result<Vec<_>, _>>()?;
         let readers = Readers { idle: Mutex::new(idle), returned: Condvar::new() };
-        Ok(Self { writer: Writer::start(conn, on_commit), readers, _lock: lock })
+        Ok(Self { writer: Writer::start(conn, connect(&file, true)?, on_commit), readers, _lock: lock })
     }
 
     #[must_use]

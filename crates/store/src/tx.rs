@@ -8,7 +8,7 @@ use std::ops::Deref;
 
 use muster_domain::Rollout;
 use muster_domain::standing::Standing;
-use muster_vocab::{DeviceId, ProjectId, RolloutId};
+use muster_vocab::{DeviceId, ProjectId, RolloutId, Sha256};
 use rusqlite::Connection;
 
 use crate::StoreError;
@@ -25,6 +25,8 @@ pub struct View<'c> {
 #[derive(Debug)]
 pub struct Tx<'c> {
     view: View<'c>,
+    /// Sees the last commit, without what this group of flows has changed.
+    pub(crate) past: &'c Connection,
     /// Rollouts as this flow and earlier flows of the same commit left them.
     pub(crate) rollouts: &'c mut Held,
     /// What this flow alone changed.
@@ -35,7 +37,11 @@ pub struct Tx<'c> {
 #[derive(Debug, Default)]
 pub struct Held {
     pub(crate) rollouts: BTreeMap<RolloutId, (ProjectId, Rollout)>,
+    /// What audit records of this commit said of their targets last.
+    pub(crate) states: States,
 }
+
+pub(crate) type States = BTreeMap<(ProjectId, String), Option<Sha256>>;
 
 /// What a flow touched, for caches and event streams.
 #[derive(Debug, Default, Clone)]
@@ -43,6 +49,7 @@ pub struct Touched {
     pub(crate) rollouts: BTreeMap<RolloutId, (ProjectId, Rollout)>,
     /// Deleted rollouts: what earlier flows of the commit held of them must not be seen or written any more.
     pub(crate) deleted: BTreeSet<RolloutId>,
+    pub(crate) states: States,
     pub(crate) devices: BTreeSet<DeviceId>,
     pub(crate) gone: Vec<(ProjectId, String)>,
     pub(crate) projects: BTreeSet<ProjectId>,
@@ -84,8 +91,8 @@ impl<'c> View<'c> {
 }
 
 impl<'c> Tx<'c> {
-    pub(crate) fn new(conn: &'c Connection, rollouts: &'c mut Held) -> Self {
-        Self { view: View::new(conn), rollouts, own: Touched::default() }
+    pub(crate) fn new((conn, past): (&'c Connection, &'c Connection), rollouts: &'c mut Held) -> Self {
+        Self { view: View::new(conn), past, rollouts, own: Touched::default() }
     }
 
     /// The device's answer to its next poll may have changed.
@@ -112,6 +119,7 @@ impl<'c> Tx<'c> {
             self.rollouts.rollouts.remove(id);
         }
         self.rollouts.rollouts.extend(self.own.rollouts.iter().map(|(id, row)| (*id, row.clone())));
+        self.rollouts.states.extend(self.own.states.iter().map(|(target, state)| (target.clone(), *state)));
         self.own
     }
 }

@@ -58,13 +58,14 @@ impl std::fmt::Debug for Job {
 }
 
 impl Writer {
-    pub(crate) fn start(conn: Connection, on_commit: OnCommit) -> Self {
+    /// `past` sees the last commit.
+    pub(crate) fn start(conn: Connection, past: Connection, on_commit: OnCommit) -> Self {
         let (queue, jobs) = sync_channel(limit::WRITER_QUEUE_MAX);
         let counters = Arc::new(Counters::default());
         let counted = counters.clone();
         let thread = std::thread::Builder::new()
             .name("writer".into())
-            .spawn(move || write_all(&conn, &jobs, &on_commit, &counted))
+            .spawn(move || write_all((&conn, &past), &jobs, &on_commit, &counted))
             .expect("the operating system starts a thread");
         Self { queue: Some(queue), thread: Some(thread), counters }
     }
@@ -126,7 +127,9 @@ impl Drop for Writer {
     }
 }
 
-fn write_all(conn: &Connection, jobs: &Receiver<Job>, on_commit: &OnCommit, counters: &Counters) {
+type Both<'c> = (&'c Connection, &'c Connection);
+
+fn write_all(conns: Both<'_>, jobs: &Receiver<Job>, on_commit: &OnCommit, counters: &Counters) {
     while let Ok(first) = jobs.recv() {
         let mut group = vec![first];
         while group.len() < limit::GROUP_COMMIT_FLOWS_MAX
@@ -134,14 +137,15 @@ fn write_all(conn: &Connection, jobs: &Receiver<Job>, on_commit: &OnCommit, coun
         {
             group.push(job);
         }
-        write_group(conn, group, on_commit, counters);
+        write_group(conns, group, on_commit, counters);
     }
 }
 
-fn write_group(conn: &Connection, group: Vec<Job>, on_commit: &OnCommit, counters: &Counters) {
+fn write_group(conns: Both<'_>, group: Vec<Job>, on_commit: &OnCommit, counters: &Counters) {
     let flows = u64::try_from(group.len()).unwrap_or(u64::MAX);
     let mut answers = Vec::with_capacity(group.len());
-    let outcome = run_group(conn, group, &mut answers);
+    let (conn, _) = conns;
+    let outcome = run_group(conns, group, &mut answers);
     match &outcome {
         Ok(changes) => {
             counters.commits.fetch_add(1, Ordering::Relaxed);
@@ -172,13 +176,14 @@ fn write_group(conn: &Connection, group: Vec<Job>, on_commit: &OnCommit, counter
     }
 }
 
-fn run_group(conn: &Connection, group: Vec<Job>, answers: &mut Vec<Ran>) -> Result<Changes, StoreError> {
+fn run_group(conns: Both<'_>, group: Vec<Job>, answers: &mut Vec<Ran>) -> Result<Changes, StoreError> {
+    let (conn, _) = conns;
     let mut held = Held::default();
     let mut touched = Touched::default();
     conn.execute_batch("BEGIN IMMEDIATE").doing("beginning a commit")?;
     for job in group {
         conn.prepare_cached("SAVEPOINT flow").and_then(|mut it| it.execute([])).doing("a savepoint")?;
-        let mut tx = Tx::new(conn, &mut held);
+        let mut tx = Tx::new(conns, &mut held);
         let ran = (job.run)(&mut tx);
         if ran.keep {
             touched.join(tx.settle());

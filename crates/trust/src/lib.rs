@@ -21,3 +21,5 @@ pub mod totp;
 pub mod tpm;
 #[cfg(feature = "tuf")]
 pub mod tuf;
+#[cfg(feature = "people")]
+pub mod webhook;

@@ -33,6 +33,9 @@ pub const PAGE_ROWS_MAX: u32 = 500;
 
 /// JSON bodies of the operator API: the largest honest one is a rollout with long selectors.
 pub const API_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// A body of the operator API up to this is taken before anything else: whoever is refused by the head alone while the
+/// body is under way loses the connection, and with it his next request. Most bodies are smaller.
+pub const BODY_TAKEN_FIRST_BYTES: u64 = 16 * 1024;
 /// JSON bodies of devices: swupdate flushes 48 long log lines at once, RAUC sends small ones.
 pub const DEVICE_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Request line and headers together: real clients stay below 2 KiB.
@@ -110,7 +113,7 @@ pub const SESSION_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const TOKENS_PER_PROJECT_MAX: u32 = 10_000;
 /// Requests per second of one token of the operator API, in the long run: programs that read all of a large fleet stay
 /// below, and a loop that went wrong leaves the readers to others.
-pub const TOKEN_REQUESTS_PER_S: u32 = 500;
+pub const TOKEN_REQUEST_EVERY: Duration = Duration::from_millis(2);
 /// Requests of one token at once before the rate holds: an import that sends its devices one by one.
 pub const TOKEN_REQUESTS_BURST: u32 = 10_000;
 /// Tokens whose rate is remembered, at some 30 bytes each; those that paused take no room.
@@ -137,6 +140,25 @@ pub const HANDSHAKES_PER_CORE_MAX: usize = 1024;
 /// Handshakes that are being computed or are next on one core: a step takes about 0.15 ms, and devices that are connected
 /// come in between.
 pub const HANDSHAKE_STEPS_PER_CORE_MAX: usize = 2;
+/// One device's requests: an agent that fetches a delta in many ranges and hands in reports asks some 20 times a second.
+pub const DEVICE_REQUEST_EVERY: Duration = Duration::from_millis(20);
+/// Requests of one device at once: a queue of reports that piled up while it was offline.
+pub const DEVICE_REQUESTS_BURST: u32 = 2_000;
+/// Devices whose rate is remembered, at some 30 bytes each: those that asked within their burst's time.
+pub const DEVICES_RATED_MAX: usize = 1 << 20;
+/// Answers of 401 to one address: a site's devices whose token was withdrawn and that poll on.
+pub const UNAUTHENTICATED_EVERY: Duration = Duration::from_millis(50);
+pub const UNAUTHENTICATED_BURST: u32 = 2_000;
+/// Wrong passwords from one address. Behind one address may be a whole hospital, whose people mistype now and then.
+pub const WRONG_PASSWORD_EVERY: Duration = Duration::from_secs(2);
+pub const WRONG_PASSWORD_BURST: u32 = 30;
+/// Devices that nobody knows yet and that show nothing, from one address: a person looks at each of them.
+pub const ARRIVAL_EVERY: Duration = Duration::from_millis(100);
+pub const ARRIVALS_BURST: u32 = 1_000;
+/// Addresses whose rates are remembered.
+pub const ADDRESSES_RATED_MAX: usize = 65_536;
+/// Open connections from one address: the devices of a large site behind one router.
+pub const CONNECTIONS_PER_ADDRESS: u32 = 10_000;
 /// Devices of one project that wait for a person; more is a flood.
 pub const PENDING_DEVICES_MAX: u32 = 10_000;
 /// Keys told in advance with one request.
@@ -266,6 +288,19 @@ pub const QUEUE_NAME_CHARS_MAX: usize = 64;
 pub const JOIN_TOKENS_PER_PROJECT_MAX: u32 = 1000;
 /// A token that lets devices in for longer than this is forgotten somewhere.
 pub const JOIN_TOKEN_LIFE_MAX: Duration = Duration::from_secs(2 * 365 * 24 * 3600);
+
+/// A refusal that is repeated leaves a record this often.
+pub const REFUSED_RECORDED_EVERY: Duration = Duration::from_secs(600);
+/// Targets whose refusals are told apart; beyond, they share a record. A hospital's devices after a wrong change fit.
+pub const REFUSED_REMEMBERED: usize = 2_000;
+
+/// Audit records told at a time: some 100 KB, which a collector takes at once.
+pub const AUDIT_STREAM_RECORDS: u32 = 100;
+/// A webhook that takes longer is asked again later.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why somebody does something, in their own words: a paragraph.
+pub const REASON_CHARS_MAX: usize = 500;
 
 /// A checkpoint covers at most this many new audit records: one transaction that doesn't hold up others.
 pub const AUDIT_CHECKPOINT_RECORDS: u32 = 1000;

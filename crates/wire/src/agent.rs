@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use muster_vocab::{ActionId, Sha256, Timestamp};
 use serde::{Deserialize, Serialize};
 
+/// Begins the message with which a device refuses an order because it does not believe it: the audit log tells of it.
+pub const DISTRUSTED: &str = "distrusted: ";
+
 /// `POST /device/v1/join`: a device introduces itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Join {

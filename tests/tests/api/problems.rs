@@ -195,3 +195,20 @@ fn a_request_id_given_is_given_back() {
     let answer = server.admin().send("GET", "/whoami", &[("x-request-id", &long)], Payload::None).expect(200);
     assert!(answer.header("x-request-id").is_some_and(|id| id.len() < 100), "{answer}");
 }
+
+#[test]
+fn a_refusal_does_not_cost_the_connection() {
+    let server = Server::start();
+    let mut line = Line::open(server.address()).unwrap();
+    let head =
+        "POST /api/v1/rollouts HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n";
+    for _ in 0..2 {
+        line.send(head.as_bytes());
+        assert!(!line.is_cut(std::time::Duration::from_millis(200)).unwrap(), "refused before the body was there");
+        line.send(b"{}");
+        let answer = line.read_head();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer:?}");
+        let length = answer.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let _ = line.read(length.parse().unwrap());
+    }
+}

@@ -24,6 +24,11 @@ fn a_signed_release_is_installed_and_an_unsigned_one_is_not() {
     let told = json!(operator::reports(admin, action)).to_string();
     assert!(told.contains("no channel that this device follows (stable) vouches for it"), "{told}");
     assert_eq!(device.text("app/current/page"), "one");
+    // What a device does not believe is for the security officer.
+    let distrust = admin.get("/audit?select=action%20%3D%3D%20device.distrust").expect(200);
+    assert_eq!(distrust.at("/items/0/actor"), "device:sn-1", "{distrust}");
+    assert_eq!(distrust.at("/items/0/detail/action"), json!(action), "{distrust}");
+    assert!(distrust.at("/items/0/detail/why").as_str().unwrap().contains("vouches for it"), "{distrust}");
 }
 
 #[test]

@@ -48,6 +48,8 @@ impl Server {
     fn launch(data: &Path, pair: Option<(&Path, &Path)>) -> anyhow::Result<Self> {
         let mut command = process::command("target/release/muster");
         command.args(["server", "--listen", "127.0.0.1:0", "--log", "warn", "--data"]).arg(data);
+        // A whole fleet is at this address.
+        command.args(["--connections-per-address", "1000000"]);
         if let Some((certificate, key)) = pair {
             command.args(["--tls-listen", "127.0.0.1:0", "--tls-certificate"]).arg(certificate);
             command.arg("--tls-key").arg(key);

@@ -79,6 +79,8 @@ fn records() -> Vec<Exported> {
             action: "rollout.start".to_owned(),
             target: format!("rollout:r-{}", sequence % 9),
             detail: format!("{{\"reason\":\"number {sequence}\"}}"),
+            // Older servers wrote none.
+            context: if sequence > RECORDS / 2 { r#"{"authority":"token:t-1"}"#.to_owned() } else { String::new() },
             previous: START,
             digest: START,
         })
@@ -99,7 +101,8 @@ fn chain(records: &mut [Exported]) {
 }
 
 fn signed(records: &[Exported], signer: &Signer, told: &PublicKey) -> Vec<Line> {
-    let mut lines = vec![Line::Header(Header { version: VERSION, origin: ORIGIN.to_owned(), key: told.to_string() })];
+    let (origin, key) = (ORIGIN.to_owned(), told.to_string());
+    let mut lines = vec![Line::Header(Header { version: VERSION, origin, key, after: 0, edge: Vec::new() })];
     let (mut tree, mut after) = (Tree::default(), 0);
     for (record, size) in records.iter().zip(1..) {
         tree.push(record.digest);
@@ -126,7 +129,7 @@ fn below(chance: &mut Chance, end: usize) -> usize {
 fn tamper(log: &Log, whole: &str, chance: &mut Chance) -> anyhow::Result<(&'static str, Vec<u8>)> {
     let mut lines = log.lines.clone();
     let (one, other) = (below(chance, lines.len()), below(chance, lines.len()));
-    let lines_changed = match chance.below(10) {
+    let lines_changed = match chance.below(11) {
         0 => return Ok(("a byte changed", change_byte(whole, chance))),
         1 => return Ok(("bytes cut off", whole.as_bytes()[..below(chance, whole.len())].to_vec())),
         2 => {
@@ -147,7 +150,8 @@ fn tamper(log: &Log, whole: &str, chance: &mut Chance) -> anyhow::Result<(&'stat
         }
         6 => ("a record edited", edit_one(lines, chance)),
         7 => ("forged with a new chain and the old checkpoints", forge_under_old_checkpoints(lines, chance)),
-        8 => ("forged and signed by another key", signed(&forged(chance), &log.forger, &log.forger.public())),
+        8 => ("the beginning cut off as if by retention", cut_beginning(lines, chance)),
+        9 => ("forged and signed by another key", signed(&forged(chance), &log.forger, &log.forger.public())),
         _ => {
             let lines = signed(&forged(chance), &log.forger, &log.signer.public());
             ("forged, signed by another key, the right key told", lines)
@@ -164,13 +168,38 @@ fn change_byte(whole: &str, chance: &mut Chance) -> Vec<u8> {
 }
 
 fn edit(record: &mut Exported, chance: &mut Chance) {
-    match chance.below(5) {
+    match chance.below(6) {
         0 => record.actor = "account:eve".to_owned(),
         1 => record.action.push('x'),
         2 => record.target = "rollout:r-0x".to_owned(),
         3 => record.detail = "{}".to_owned(),
+        4 => record.context.push(' '),
         _ => record.at += 1,
     }
+}
+
+/// At a checkpoint, with the edge of the tree over what is gone: all that retention leaves, but for its record.
+fn cut_beginning(lines: Vec<Line>, chance: &mut Chance) -> Vec<Line> {
+    let dropped = CHECKPOINT_EVERY * (1 + chance.below(RECORDS / CHECKPOINT_EVERY));
+    let mut tree = Tree::default();
+    let mut rest: Vec<Line> = Vec::with_capacity(lines.len());
+    let mut checkpoints = 0;
+    for line in lines {
+        match line {
+            Line::Record(record) if record.sequence <= dropped => tree.push(record.digest),
+            Line::Checkpoint(note) => {
+                checkpoints += CHECKPOINT_EVERY;
+                if checkpoints >= dropped {
+                    rest.push(Line::Checkpoint(note));
+                }
+            }
+            line => rest.push(line),
+        }
+    }
+    if let Some(Line::Header(header)) = rest.first_mut() {
+        (header.after, header.edge) = (dropped, tree.edge().to_vec());
+    }
+    rest
 }
 
 /// Half of the time with a digest that fits.

@@ -74,7 +74,11 @@ fn agrees(places: &[Place], chance: &mut Chance) -> bool {
     let site = chance.below(SITES + 1);
     let thing = Thing { site: (site < SITES).then_some(site), line: chance.below(LINES) };
 
-    let grants = roles.iter().map(|(had, place)| Grant { permissions: had.clone(), over: place.over.clone() });
+    let grants = roles.iter().map(|(had, place)| Grant {
+        permissions: had.clone(),
+        over: place.over.clone(),
+        by: String::new(),
+    });
     let rights = Rights::new(grants.collect()).capped(&cap);
     let effective = match rights.reach(wanted) {
         Reach::All => Some(asked.select.clone()),

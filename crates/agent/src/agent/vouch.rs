@@ -9,7 +9,7 @@ use muster_trust::tuf::document::{Spelling, Target};
 use muster_trust::tuf::statement::{self, SignedArtifact, SignedComponent, Statement};
 use muster_trust::tuf::trusted::{DIRECTOR, Trusted};
 use muster_vocab::limit;
-use muster_wire::agent::{Component, Deployment, SignedBy};
+use muster_wire::agent::{Component, DISTRUSTED, Deployment, SignedBy};
 
 use super::Agent;
 use super::talk::CALL_TIMEOUT;
@@ -46,9 +46,9 @@ impl Agent {
         let Some(update) = &self.state.update else { return Vouched::Yes(0) };
         match self.judge_order(world, &trust, &update.order) {
             Ok(counter) => Vouched::Yes(counter),
-            Err(Doubt::Order(why)) => Vouched::No(format!("not signed for this device: {why}")),
+            Err(Doubt::Order(why)) => Vouched::No(format!("{DISTRUSTED}not signed for this device: {why}")),
             Err(Doubt::Metadata(failed @ MetadataError::Refused(_))) => {
-                Vouched::No(format!("{:#}", anyhow::Error::new(failed)))
+                Vouched::No(format!("{DISTRUSTED}{:#}", anyhow::Error::new(failed)))
             }
             Err(Doubt::Metadata(failed)) => Vouched::NotNow(format!("{:#}", anyhow::Error::new(failed))),
         }

@@ -108,7 +108,7 @@ proptest! {
         wanted in 0..Permission::ALL.len(),
         asked in place(),
     ) {
-        let grants = roles.iter().map(|(had, place)| Grant { permissions: had.clone(), over: place.over() });
+        let grants = roles.iter().map(|(had, place)| Grant { permissions: had.clone(), over: place.over(), by: String::new() });
         let rights = Rights::new(grants.collect()).capped(&ceiling);
         let (wanted, bit) = (Permission::ALL[wanted], 1 << wanted);
         let lets_through = bits(&ceiling) & bit != 0;

@@ -43,8 +43,8 @@ pub struct Here {
 }
 
 impl Here {
-    pub fn new(named: Option<&str>, format: Format) -> Outcome<Self> {
+    pub fn new(named: Option<&str>, format: Format, reason: Option<&str>) -> Outcome<Self> {
         let context = context::current(named)?;
-        Ok(Self { client: Client::new(&context), context, format })
+        Ok(Self { client: Client::new(&context).because(reason), context, format })
     }
 }

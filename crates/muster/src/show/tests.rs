@@ -152,7 +152,8 @@ fn tokens_accounts_and_the_audit_log() {
     let digest = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     let records: Vec<AuditRecord> = vec![read(json!({
         "sequence": 17, "at": "2026-11-23T07:00:00Z", "actor": "account:admin", "action": "rollout.start",
-        "target": "rollout:r-12", "detail": {"reason": "go"}, "previous": digest, "digest": digest
+        "target": "rollout:r-12", "detail": {"reason": "go"}, "authority": "token:t-7 by role:operator",
+        "reason": "go", "request": "req-7", "previous": digest, "digest": digest
     }))];
     assert_snapshot!("audit_wide", render(Format::Wide, &records).unwrap());
 }

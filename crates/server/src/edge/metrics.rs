@@ -76,6 +76,14 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, StatusCode> {
         ("muster_reviews_open", "Rollouts started by breaking the glass that nobody has reviewed.", "gauge"),
         reviews,
     );
+    let untold: [(&str, &AtomicU64, bool); 2] = [
+        ("syslog", &counters.audit_syslog_waiting, app.config.audit.syslog.is_some()),
+        ("webhook", &counters.audit_webhook_waiting, app.config.audit.webhook.is_some()),
+    ];
+    for (stream, waiting, _) in untold.into_iter().filter(|(_, _, is_on)| *is_on) {
+        let (name, help) = (format!("muster_audit_{stream}_waiting"), "Audit records that it was not told yet.");
+        one(&mut text, (&name, help, "gauge"), waiting.load(Ordering::Relaxed));
+    }
     let uptime_s = app.now().since(app.started_at).as_secs();
     one(&mut text, ("muster_uptime_seconds", "Since the server started.", "gauge"), uptime_s);
     if let Some(tls) = &app.tls {

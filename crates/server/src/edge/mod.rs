@@ -3,6 +3,7 @@
 //!
 //! Edges translate and call a flow; they decide nothing.
 
+pub mod address;
 pub mod agent;
 pub mod est;
 pub mod hawkbit;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::IntoResponse;
+use axum::http::StatusCode;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use muster_vocab::limit;
@@ -17,6 +17,7 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use crate::App;
+use crate::edge::address::{self, Client, Place};
 use crate::edge::peer::{Peer, PeerCertificate};
 use crate::edge::turn::InTurn;
 use crate::edge::{agent, est, hawkbit, http, metrics};
@@ -25,6 +26,9 @@ use crate::edge::{agent, est, hawkbit, http, metrics};
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// After an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is not hawkBit's protocol, whose paths begin with a project.
+const OTHERS: [&str; 3] = ["/api/", "/device/", "/.well-known/"];
 
 /// A connection that may become a remote session.
 type Upgradeable<I, S> = hyper::server::conn::http1::UpgradeableConnection<TokioIo<I>, S>;
@@ -151,7 +155,14 @@ async fn accept_plain(here: &Here, listener: TcpListener) {
     while let Some((stream, address)) = accept_one(here, &listener).await {
         let peer = Peer { address, is_tls: false, since: here.app.now(), certificate: None };
         let here = here.clone();
-        tokio::spawn(async move { serve_one(&here, stream, peer).await });
+        let Some(place) = Place::take(&here.app, address.ip()) else {
+            debug!("{address} has too many connections");
+            continue;
+        };
+        tokio::spawn(async move {
+            serve_one(&here, stream, peer).await;
+            drop(place);
+        });
     }
 }
 
@@ -161,8 +172,13 @@ async fn accept_tls(here: &Here, listener: TcpListener) {
         // Before the connection is taken: until then the kernel keeps it, at no cost to others.
         let Ok(seat) = here.handshakes.clone().acquire_owned().await else { return };
         let Some((stream, address)) = accept_one(here, &listener).await else { return };
+        let Some(place) = Place::take(&here.app, address.ip()) else {
+            debug!("{address} has too many connections");
+            continue;
+        };
         let (here, config) = (here.clone(), source.config());
         tokio::spawn(async move {
+            let _place = place;
             let shaking = InTurn::new(TlsAcceptor::from(config).accept(stream), here.steps.clone());
             let shaken = tokio::time::timeout(limit::HANDSHAKE_TIMEOUT, shaking).await;
             drop(seat);
@@ -237,13 +253,18 @@ where
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
         // 999 of 1,000 requests are polls: they don't look for their route.
-        let is_poll = hawkbit::is_poll(&request);
-        let (app, routes) = (is_poll.then(|| app.clone()), (!is_poll).then(|| routes.clone()));
+        let routes = (!hawkbit::is_poll(&request)).then(|| routes.clone());
+        let is_ddi = !OTHERS.iter().any(|other| request.uri().path().starts_with(other));
+        let app = app.clone();
+        let client = Client::of(request.headers(), peer.address.ip(), &app.config.trusted_proxies);
         async move {
-            match (app, routes) {
-                (Some(app), _) => Ok(hawkbit::poll(&app, request.into_parts().0).await),
-                (None, Some(routes)) => routes.oneshot(request.map(axum::body::Body::new)).await,
-                (None, None) => Ok(axum::http::StatusCode::NOT_FOUND.into_response()),
+            let answer = match routes {
+                None => hawkbit::poll(&app, request.into_parts().0).await,
+                Some(routes) => routes.oneshot(request.map(axum::body::Body::new)).await?,
+            };
+            match answer.status() {
+                StatusCode::UNAUTHORIZED => Ok(address::unauthenticated(&app, client, is_ddi, answer)),
+                _ => Ok(answer),
             }
         }
     });

@@ -3,7 +3,7 @@
 //! Every flow on one device begins with [`device`]; every list and bulk action asks [`within`]. Who may not read a
 //! device hears the same as if it weren't there.
 
-use muster_domain::access::{BuiltinRole, Grant, Over, Reach, Rights, check_scope};
+use muster_domain::access::{BuiltinRole, Grant, OWN_SCOPES, Over, Reach, Rights, check_scope};
 use muster_domain::actor::NotAllowed;
 use muster_domain::device::Device;
 use muster_domain::{Actor, Permission};
@@ -94,10 +94,11 @@ pub fn rights(
 ) -> Result<Rights, StoreError> {
     let mut grants = Vec::new();
     if !own.is_empty() {
-        grants.push(Grant { permissions: own.to_vec(), over: Over::Project });
+        grants.push(Grant { permissions: own.to_vec(), over: Over::Project, by: OWN_SCOPES.to_owned() });
     }
     for role in view.group_roles(project, account, now)? {
-        grants.push(Grant { permissions: permissions(view, project, &role)?, over: Over::Project });
+        let (permissions, by) = (permissions(view, project, &role)?, format!("role:{role} of a group"));
+        grants.push(Grant { permissions, over: Over::Project, by });
     }
     for binding in view.bindings_of(project, account)? {
         let permissions = permissions(view, project, &binding.role)?;
@@ -109,7 +110,7 @@ pub fn rights(
                 Err(_) => continue,
             },
         };
-        grants.push(Grant { permissions, over });
+        grants.push(Grant { permissions, over, by: format!("role:{}", binding.role) });
     }
     Ok(Rights::new(grants))
 }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use muster_domain::access::{BuiltinRole, check_scope, includes};
+use muster_domain::actor::Origin;
 use muster_domain::approval::{self, Approval, Holds, Need, Rule, Standing};
 use muster_domain::rollout::step::{Input, Refused, step};
 use muster_domain::rollout::{Person, Phase, Rollout};
@@ -168,7 +169,7 @@ fn holds(view: &View<'_>, now: Timestamp, project: ProjectId, account: AccountId
         Err(failed) => return Err(failed),
     };
     let rights = access::rights(view, now, project, account, &found.permissions)?;
-    let actor = Actor::Account { id: account, name: found.name, project, rights };
+    let actor = Actor::Account { id: account, name: found.name, project, rights, origin: Origin::default() };
     let roles = view.bindings_of(project, account)?.into_iter().filter(|binding| binding.select.is_empty());
     Ok(Holds {
         may_approve: actor.may(Permission::RolloutsApprove).is_ok(),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use muster_domain::Actor;
 use muster_domain::action::{CancelSaid, Progress, Said};
 use muster_domain::command::Input;
 use muster_domain::configuration::twin::Reported;
@@ -14,9 +15,11 @@ use muster_store::departures::Counters;
 use muster_store::queue::Queue;
 use muster_store::{StoreError, Tx};
 use muster_vocab::{ActionId, DeviceId, ProjectId, Timestamp, limit};
+use serde_json::json;
 use tracing::debug;
 
 use super::actions::{self, Word};
+use super::audit;
 use super::error::FlowError;
 use super::identity;
 use super::twin;
@@ -60,6 +63,8 @@ pub enum News {
         /// For the history.
         text: String,
         messages: Vec<String>,
+        /// Why it does not believe the order.
+        distrust: Option<String>,
     },
     Attributes {
         all: bool,
@@ -167,7 +172,10 @@ fn went_back(
 fn take_one(tx: &mut Tx<'_>, now: Timestamp, of: (ProjectId, DeviceId), report: Report) -> Result<(), FlowError> {
     let (sequence, (project, device)) = (report.sequence, of);
     let outcome = match report.news {
-        News::Action { action, answer, text, messages } => {
+        News::Action { action, answer, text, messages, distrust } => {
+            if let Some(why) = distrust {
+                distrusted(tx, now, of, (action, &why))?;
+            }
             let word = Word { device, action, text: dated(text, report.at, now), code: None, messages };
             let outcome = refusal(tx.attempt(|tx| take_answer(tx, now, project, (word.clone(), answer))))?;
             if let Some(why) = &outcome {
@@ -188,6 +196,20 @@ fn take_one(tx: &mut Tx<'_>, now: Timestamp, of: (ProjectId, DeviceId), report: 
         debug!(device.id = %device, sequence, "report {sequence} of device {device} changed nothing: {why}");
     }
     Ok(())
+}
+
+/// A device that does not believe an order is the first to see that somebody has the server, or has forgotten to sign.
+fn distrusted(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    (project, device): (ProjectId, DeviceId),
+    (action, why): (ActionId, &str),
+) -> Result<(), FlowError> {
+    let name = tx.device_name(project, device)?;
+    let why: String = why.chars().take(limit::MESSAGE_CHARS_MAX).collect();
+    let target = format!("device:{name}");
+    let detail = json!({ "action": action, "why": why });
+    audit::record(tx, now, &Actor::Device { name, project }, ("device.distrust", target), &detail)
 }
 
 /// A refusal concerns one report; anything else stops the batch, which the device sends again.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::access::{Rights, includes};
-use muster_domain::actor::NotAllowed;
+use muster_domain::actor::{NotAllowed, Origin};
 use muster_domain::{Actor, Permission};
 use muster_store::Tx;
 use muster_store::accounts::{Account, NewToken, Token};
@@ -25,7 +25,8 @@ pub fn log_in(tx: &mut Tx<'_>, now: Timestamp, account: &Account) -> Result<(Tok
     let rights = access::rights(tx, now, account.project, account.id, &account.permissions)?;
     let permissions = all_of(account, &rights);
     let (id, name, project) = (account.id, account.name.clone(), account.project);
-    let actor = Actor::Account { id, name, project, rights };
+    let origin = Origin { shown: "password".to_owned(), ..Origin::default() };
+    let actor = Actor::Account { id, name, project, rights, origin };
     let new = (id, "login".to_owned(), permissions, limit::SESSION_LIFE);
     insert(tx, now, &actor, new, LOGIN)
 }
@@ -40,7 +41,8 @@ pub fn log_in_by_issuer(
 ) -> Result<(Token, String), FlowError> {
     let permissions = all_of(account, &rights);
     let (id, name, project) = (account.id, account.name.clone(), account.project);
-    let actor = Actor::Account { id, name, project, rights };
+    let origin = Origin { shown: "issuer".to_owned(), ..Origin::default() };
+    let actor = Actor::Account { id, name, project, rights, origin };
     let new = (id, "login".to_owned(), permissions, limit::ISSUER_SESSION_LIFE);
     insert(tx, now, &actor, new, "account.login.oidc")
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::access::includes;
-use muster_domain::actor::NotAllowed;
+use muster_domain::actor::{NotAllowed, Origin};
 use muster_domain::workload::{check_subject, is_meant};
 use muster_domain::{Actor, Permission};
 use muster_store::accounts::Token;
@@ -87,7 +87,8 @@ pub fn exchange(tx: &mut Tx<'_>, now: Timestamp, seen: &Workload, subject: &str)
     let account = tx.account_by_id(workload.project, workload.account)?;
     let rights = access::rights(tx, now, workload.project, account.id, &account.permissions)?;
     let (id, name, project) = (account.id, account.name.clone(), account.project);
-    let actor = Actor::Account { id, name, project, rights };
+    let origin = Origin { shown: format!("issuer:{}", workload.issuer), ..Origin::default() };
+    let actor = Actor::Account { id, name, project, rights, origin };
     let life = Duration::from_secs(workload.life_s).min(limit::WORKLOAD_TOKEN_LIFE_MAX);
     let detail = json!({ "workload": workload.name, "issuer": workload.issuer, "subject": subject });
     audit::record(tx, now, &actor, ("workload.exchange", format!("workload:{}", workload.name)), &detail)?;

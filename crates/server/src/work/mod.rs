@@ -1,5 +1,6 @@
 //! What goes on by itself? Reconcilers that re-read the store and are safe to run at any time.
 
+pub mod audit_stream;
 pub mod certificate;
 pub mod checkpoints;
 pub mod collect;
@@ -65,6 +66,9 @@ pub fn start(app: &Arc<App>) -> Workers {
     set.spawn(every(app.clone(), limit::AUDIT_CHECKPOINT_INTERVAL, async |app| {
         checkpoints::sign_checkpoints(app).await
     }));
+    for stream in app.audit_streams.lock().drain(..) {
+        set.spawn(audit_stream::run(app.clone(), stream));
+    }
     Workers(set)
 }
 

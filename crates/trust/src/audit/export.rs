@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{BadCheckpoint, Checkpoint, PublicKey};
 use super::tree::Tree;
-use super::{Record, START, digest};
+use super::{Record, START, digest, tells_of_pruning};
 
 /// Of this file format.
 pub const VERSION: u32 = 1;
@@ -32,6 +32,17 @@ pub struct Header {
     pub origin: String,
     /// Told, not believed, if the reader has a key of their own.
     pub key: String,
+    /// How many records were dropped by retention. The checkpoint of that size stands next.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub after: u64,
+    /// Roots of the full subtrees over those records, the largest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edge: Vec<Sha256>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +56,9 @@ pub struct Exported {
     pub target: String,
     /// JSON as text, byte by byte what the digest covers.
     pub detail: String,
+    /// JSON as text, byte by byte what the digest covers; records of older servers have none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub context: String,
     pub previous: Sha256,
     pub digest: Sha256,
 }
@@ -95,6 +109,8 @@ pub enum What {
     Digest(u64),
     #[error("a checkpoint is not to be believed: {0}")]
     Checkpoint(BadCheckpoint),
+    #[error("record {0} is not part of the log that was signed")]
+    NotIncluded(u64),
     #[error("the checkpoint is of the log {0}")]
     OtherLog(String),
     #[error("a checkpoint of {size} records stands after record {at}")]
@@ -103,6 +119,14 @@ pub enum What {
     Missing { expected: u64, before: u64 },
     #[error("the {0} records so far are not those that were signed")]
     Root(u64),
+    #[error(
+        "the checkpoint kept elsewhere is of {kept} records, and the first {dropped} were dropped: keep a newer one"
+    )]
+    Dropped { kept: u64, dropped: u64 },
+    #[error("the first {0} records are gone, and no record tells that somebody dropped them")]
+    Vanished(u64),
+    #[error("behind the header stands the checkpoint of the {0} records that were dropped")]
+    NoBeginning(u64),
     #[error("the file ends without a checkpoint of its last record: its tail was cut off or added")]
     NoEnd,
     #[error("the checkpoint kept elsewhere is of {kept} records, and the file has {found}: its tail was cut off")]
@@ -148,6 +172,9 @@ struct Walk {
     origin: String,
     key: PublicKey,
     tree: Tree,
+    dropped: u64,
+    /// Somebody dropped them on purpose: a later record says so.
+    is_told: bool,
     head: Sha256,
     kept: Option<Checkpoint>,
     newest: Option<(Checkpoint, String)>,
@@ -167,11 +194,29 @@ impl Walk {
         if let Some(other) = kept.as_ref().filter(|kept| kept.origin != header.origin) {
             return Err(What::OtherLog(other.origin.clone()));
         }
-        let (tree, head) = (Tree::default(), START);
-        Ok(Self { origin: header.origin, key: told, tree, head, kept, newest: None, checkpoints: 0 })
+        let dropped = header.after;
+        if let Some(kept) = kept.as_ref().map(|kept| kept.size).filter(|kept| *kept < dropped) {
+            return Err(What::Dropped { kept, dropped });
+        }
+        let tree = Tree::of(dropped, header.edge).map_err(|_| What::Header)?;
+        let is_told = dropped == 0;
+        Ok(Self {
+            origin: header.origin,
+            key: told,
+            tree,
+            dropped,
+            is_told,
+            head: START,
+            kept,
+            newest: None,
+            checkpoints: 0,
+        })
     }
 
     fn record(&mut self, record: &Exported) -> Result<(), What> {
+        if self.is_waiting() {
+            return Err(What::NoBeginning(self.dropped));
+        }
         let expected = self.tree.size() + 1;
         if record.sequence != expected {
             return Err(What::Sequence { expected, found: record.sequence });
@@ -182,6 +227,7 @@ impl Walk {
         if record.digest != record.recomputed() {
             return Err(What::Digest(expected));
         }
+        self.is_told |= tells_of_pruning(&record.action, &record.detail, self.dropped);
         self.tree.push(record.digest);
         self.head = record.digest;
         match &self.kept {
@@ -196,6 +242,19 @@ impl Walk {
             return Err(What::OtherLog(checkpoint.origin));
         }
         let at = self.tree.size();
+        if self.is_waiting() {
+            // It vouches for what can't be looked at any more.
+            self.head = checkpoint.head;
+            if checkpoint.size != at || !self.fits(&checkpoint) {
+                return Err(What::NoBeginning(self.dropped));
+            }
+            if self.kept.as_ref().is_some_and(|kept| kept.size == at && !self.fits(kept)) {
+                return Err(What::Root(at));
+            }
+            self.newest = Some((checkpoint, note.to_owned()));
+            self.checkpoints += 1;
+            return Ok(());
+        }
         if checkpoint.size != at || self.newest.as_ref().is_some_and(|(newest, _)| newest.size >= at) {
             return Err(What::Misplaced { size: checkpoint.size, at });
         }
@@ -211,6 +270,11 @@ impl Walk {
         Ok(())
     }
 
+    /// Records were dropped, and nothing vouches for them yet.
+    fn is_waiting(&self) -> bool {
+        self.dropped > 0 && self.newest.is_none()
+    }
+
     fn fits(&self, checkpoint: &Checkpoint) -> bool {
         checkpoint.root == self.tree.root() && checkpoint.head == self.head
     }
@@ -219,6 +283,9 @@ impl Walk {
         let found = self.tree.size();
         if let Some(kept) = self.kept.filter(|kept| kept.size > found) {
             return Err(What::Shorter { kept: kept.size, found });
+        }
+        if !self.is_told {
+            return Err(What::Vanished(self.dropped));
         }
         match self.newest {
             Some((newest, note)) if newest.size == found => {
@@ -240,6 +307,7 @@ impl Exported {
             action: &self.action,
             target: &self.target,
             detail: &self.detail,
+            context: &self.context,
             previous: self.previous,
         })
     }

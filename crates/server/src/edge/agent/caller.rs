@@ -16,8 +16,10 @@ use muster_trust::secret;
 use muster_vocab::ProjectId;
 
 use crate::App;
+use crate::edge::address::too_fast;
 use crate::edge::http::problem::Refusal;
 use crate::edge::peer::{Peer, Shown};
+use crate::noticed::{Refused, notice};
 use crate::table::{Polled, Tenant};
 
 /// So that scanners for leaked secrets can find device tokens.
@@ -93,6 +95,7 @@ pub(super) async fn identify(parts: &Parts, app: &Arc<App>) -> Result<(Caller, S
     };
     let tenant = app.table.tenant(&project).ok_or_else(unknown)?;
     let polled = tenant.look(&name, now).ok_or_else(unknown)?;
+    let is_token = token.is_some();
     let shown = match (token, peer) {
         (Some(secret), _) => {
             let proven = polled.token.is_some_and(|own| secret::same(&own, &secret::digest(&secret)));
@@ -102,8 +105,12 @@ pub(super) async fn identify(parts: &Parts, app: &Arc<App>) -> Result<(Caller, S
         (None, None) => Shown::Nothing,
     };
     if matches!(shown, Shown::Nothing | Shown::Copied) {
+        let why = if is_token { "wrong token" } else { "its certificate is not the device's present one" };
+        notice(app, &Refused { project: tenant.id, action: "device.refused", target: format!("device:{name}"), why });
         return Err(unknown());
     }
+    let rate = app.device_rates.take(polled.device, app.uptime());
+    rate.map_err(|wait| too_fast(wait, "this device asks too often"))?;
     tenant.saw(&name, now);
     // A key that was used for the first time has changed the entry.
     let polled = tenant.look(&name, now).ok_or_else(unknown)?;

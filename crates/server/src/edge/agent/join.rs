@@ -18,6 +18,7 @@ use super::caller::token;
 use super::certificate;
 use super::tpm::{self, Proven};
 use crate::App;
+use crate::edge::address::{Client, too_fast};
 use crate::edge::http::problem::Refusal;
 use crate::edge::peer::Peer;
 use crate::flow::join::{self, Joining, Proof};
@@ -28,16 +29,17 @@ const WAITING_RETRY_S: u32 = 10;
 pub(super) async fn join(
     State(app): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
+    client: Client,
     DeviceJson(sent): DeviceJson<Join, { limit::DEVICE_BODY_BYTES_MAX }>,
 ) -> Result<Response, Refusal> {
-    let joined = let_in(&app, &peer, sent).await;
+    let joined = let_in(&app, (&peer, client), sent).await;
     if joined.is_err() {
         app.counters.refused.fetch_add(1, Ordering::Relaxed);
     }
     joined
 }
 
-async fn let_in(app: &Arc<App>, peer: &Peer, sent: Join) -> Result<Response, Refusal> {
+async fn let_in(app: &Arc<App>, (peer, client): (&Peer, Client), sent: Join) -> Result<Response, Refusal> {
     let Join { token: shown, project, device, attributes, request, tpm } = sent;
     // As for a token that is not known: nobody learns which projects exist.
     let unknown = || {
@@ -64,6 +66,9 @@ async fn let_in(app: &Arc<App>, peer: &Peer, sent: Join) -> Result<Response, Ref
     if proof == Proof::Nothing && request.is_none() {
         return Err(unknown());
     }
+    if proof == Proof::Nothing && tenant.look(&device, now).is_none() {
+        client.may_arrive(app).map_err(|wait| too_fast(wait, "too many unknown devices come from this address"))?;
+    }
     let joining = Joining {
         device: device.clone(),
         proof,
@@ -71,7 +76,7 @@ async fn let_in(app: &Arc<App>, peer: &Peer, sent: Join) -> Result<Response, Ref
         attributes,
         was_seen: tenant.last_seen(&device).is_some(),
         by_est: false,
-        address: Some(peer.address.ip()),
+        address: Some(client.0),
     };
     let joined = app.write(move |tx| join::join(tx, now, id, joining)).await?;
     let project = tenant.name.clone();

@@ -11,7 +11,7 @@ use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use muster_domain::action::{CancelSaid, Progress, Said as DomainSaid};
 use muster_vocab::{Timestamp, limit};
-use muster_wire::agent::{ActionSaid, ActionState, Counters, Said, Taken};
+use muster_wire::agent::{ActionSaid, ActionState, Counters, DISTRUSTED, Said, Taken};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -97,7 +97,8 @@ fn action(said: ActionSaid) -> News {
         ActionState::Consented => (Answer::Consent(true), "consented"),
         ActionState::Denied => (Answer::Consent(false), "denied consent"),
     };
-    News::Action { action, answer, text: text.to_owned(), messages }
+    let distrust = messages.iter().find_map(|line| line.strip_prefix(DISTRUSTED)).map(str::to_owned);
+    News::Action { action, answer, text: text.to_owned(), messages, distrust }
 }
 
 /// The end of what it said: the reason is seldom in the very last line.

@@ -16,6 +16,7 @@ use super::refusal::Refusal;
 use crate::App;
 use crate::edge::peer::{Peer, Shown};
 use crate::flow::devices;
+use crate::noticed::{Refused, notice};
 use crate::table::{Polled, Tenant};
 
 /// A device that has proven who it is.
@@ -66,6 +67,13 @@ pub(super) async fn identify_counted(parts: &mut Parts, app: &Arc<App>) -> Resul
     found
 }
 
+/// A device that is known was asked for with the wrong credentials.
+fn refused(app: &Arc<App>, tenant: &Tenant, name: &str) -> Refusal {
+    let (target, why) = (format!("device:{name}"), "wrong or missing token or certificate");
+    notice(app, &Refused { project: tenant.id, action: "device.refused", target, why });
+    Refusal::Unauthenticated
+}
+
 async fn identify(parts: &Parts, app: &Arc<App>) -> Result<Caller, Refusal> {
     check_accept(&parts.headers)?;
     let (tenant, name) = named(parts.uri.path())?;
@@ -78,13 +86,17 @@ async fn identify(parts: &Parts, app: &Arc<App>) -> Result<Caller, Refusal> {
     let now = app.now();
     let known = tenant.look(name, now);
     let right = match authenticate(&parts.headers, (&tenant, name, known.as_ref()), trusted) {
-        Err(Refusal::Unauthenticated) => by_certificate(app, peer, (&tenant, name, known.as_ref())).await?,
+        Err(Refusal::Unauthenticated) => {
+            let shown = by_certificate(app, peer, (&tenant, name, known.as_ref())).await;
+            shown.map_err(|bad| if known.is_some() { refused(app, &tenant, name) } else { bad })?
+        }
         other => other?,
     };
     let polled = match known {
         Some(polled) => polled,
         None => register(app, &tenant, (name, right, is_root(parts))).await?,
     };
+    app.device_rates.take(polled.device, app.uptime()).map_err(|_| Refusal::TooMany)?;
     tenant.saw(name, now);
     let polled = if polled.stale {
         app.refresh(polled.device).await?;

@@ -43,6 +43,11 @@ pub async fn poll(app: &Arc<App>, mut parts: Parts) -> Response {
     }
 }
 
+/// Too much of what comes from an address is refused.
+pub(super) fn too_many() -> Response {
+    refusal::Refusal::TooMany.into_response()
+}
+
 pub fn routes(app: &Arc<App>) -> Router {
     const R: &str = "/{tenant}/controller/v1/{controller}";
     let at = |rest: &str| format!("{R}{rest}");

@@ -6,18 +6,23 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, header};
+use muster_domain::actor::Origin;
 use muster_domain::{Actor, Permission};
 use muster_store::StoreError;
 use muster_trust::secret;
-use muster_vocab::{AccountId, ProjectId, Timestamp, TokenId};
+use muster_vocab::{AccountId, ProjectId, Timestamp, TokenId, limit};
 
 use super::problem::Refusal;
 use crate::App;
+use crate::edge::address::too_fast;
 use crate::flow::access;
 use crate::flow::error::FlowError;
-use crate::rate::Wait;
 
+/// Given by the caller or made by this server; in each answer and in the audit log.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Why a request is made, in the caller's words, for the audit log.
+const REASON: &str = "muster-reason";
 /// A token's last use is written down at most this often.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
 
@@ -56,8 +61,22 @@ impl FromRequestParts<Arc<App>> for Operator {
         let Some(token) = token else {
             return Err(Refusal::unauthenticated("unauthenticated", "send a token: Authorization: Bearer muster_…"));
         };
-        operator_of(app, &token).await
+        let request = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let reason = parts.headers.get(REASON).map(reason).transpose()?;
+        let mut operator = operator_of(app, &token).await?;
+        if let Actor::Account { origin, .. } = &mut operator.actor {
+            (origin.request, origin.reason) = (request, reason);
+        }
+        Ok(operator)
     }
+}
+
+fn reason(given: &HeaderValue) -> Result<String, Refusal> {
+    let text = std::str::from_utf8(given.as_bytes()).map_err(|_| Refusal::bad(REASON, "write the reason in UTF-8"))?;
+    if text.chars().count() > limit::REASON_CHARS_MAX {
+        return Err(Refusal::bad(REASON, format!("a reason has at most {} characters", limit::REASON_CHARS_MAX)));
+    }
+    Ok(text.trim().to_owned())
 }
 
 /// Whose token is it?
@@ -79,30 +98,29 @@ pub(super) async fn operator_of(app: &Arc<App>, token: &str) -> Result<Operator,
         return Err(Refusal::unauthenticated("token_expired", "the token has expired: log in again"));
     }
     // Before the use is noted: what is refused costs no write.
-    app.token_rates.take((token.project, token.id), app.uptime()).map_err(too_fast)?;
+    let rate = app.token_rates.take((token.project, token.id), app.uptime());
+    rate.map_err(|wait| too_fast(wait, "this token asks too often"))?;
     if token.last_used_at.is_none_or(|at| now.since(at) >= USE_NOTED_EVERY) {
         app.write::<_, StoreError>(move |tx| tx.save_token_use(token.project, token.id, now)).await?;
     }
-    let actor = Actor::Account { id: token.account, name: token.account_name, project: token.project, rights };
+    let (id, name, project) = (token.account, token.account_name, token.project);
+    let origin = Origin { shown: format!("token:{}", token.id), ..Origin::default() };
+    let actor = Actor::Account { id, name, project, rights, origin };
     let (account, scopes) = (token.account, token.permissions);
     Ok(Operator { actor, account, token: token.id, expires_at: token.expires_at, scopes })
 }
 
-fn too_fast(wait: Wait) -> Refusal {
-    let detail = "this token asks too often: wait as long as Retry-After says";
-    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many", detail)
-        .with(header::RETRY_AFTER, HeaderValue::from(wait.whole_seconds()))
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
     use axum::response::IntoResponse;
 
     use super::*;
+    use crate::rate::Wait;
 
     #[test]
     fn a_token_that_asks_too_often_is_told_when_to_come_back() {
-        let response = too_fast(Wait(Duration::from_millis(1200))).into_response();
+        let response = too_fast(Wait(Duration::from_millis(1200)), "this token asks too often").into_response();
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
     }

@@ -103,6 +103,21 @@ pub(super) async fn read(request: Request, app: &Arc<App>) -> Result<Bytes, Refu
     read.map_err(|_| late())?.map_err(|_| large())
 }
 
+/// The request with its whole body, if that is small and its length is told.
+pub(super) async fn taken(request: Request) -> Result<Request, Refusal> {
+    let told = request.headers().get(header::CONTENT_LENGTH).and_then(|told| told.to_str().ok()?.parse::<u64>().ok());
+    if !told.is_some_and(|told| (1..=limit::BODY_TAKEN_FIRST_BYTES).contains(&told)) {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    // As long as was told: the connection sees to that.
+    let taken = tokio::time::timeout(limit::BODY_READ_TIMEOUT, axum::body::to_bytes(body, usize::MAX)).await;
+    let bytes = taken
+        .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not arrive in time"))?
+        .map_err(|_| Refusal::bad("body", "the body ended before it was whole"))?;
+    Ok(Request::from_parts(parts, bytes.into()))
+}
+
 /// Serde would also read an object's fields from an array; the document promises objects only.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {

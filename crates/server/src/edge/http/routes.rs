@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use muster_trust::secret;
 use utoipa::OpenApi;
@@ -14,6 +14,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes as documented;
 
+use super::auth::REQUEST_ID;
+use super::body::taken;
 use super::problem::Refusal;
 use super::{
     accounts, actions, approvals, artifacts, attestations, audit, channels, commands, configurations, departures,
@@ -193,6 +195,9 @@ fn records() -> OpenApiRouter<Arc<App>> {
         .routes(documented!(audit::list))
         .routes(documented!(audit::verify))
         .routes(documented!(audit::export))
+        .routes(documented!(audit::proof))
+        .routes(documented!(audit::state))
+        .routes(documented!(audit::prune))
         .routes(documented!(events::stream))
 }
 
@@ -232,13 +237,20 @@ async fn wrong_method() -> Refusal {
 }
 
 /// What every answer of the API carries.
-async fn headers(request: Request, next: Next) -> Response {
-    const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+async fn headers(mut request: Request, next: Next) -> Response {
     const REQUEST_ID_CHARS_MAX: usize = 128;
     let given = request.headers().get(REQUEST_ID).filter(|id| id.len() <= REQUEST_ID_CHARS_MAX).cloned();
     let made = || secret::random_hex(8).ok().and_then(|id| HeaderValue::try_from(id).ok());
     let id = given.or_else(made);
-    let mut response = next.run(request).await;
+    // The audit log names it.
+    match &id {
+        Some(id) => drop(request.headers_mut().insert(REQUEST_ID, id.clone())),
+        None => drop(request.headers_mut().remove(REQUEST_ID)),
+    }
+    let mut response = match taken(request).await {
+        Ok(request) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

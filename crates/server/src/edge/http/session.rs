@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use muster_store::{StoreError, accounts::Account};
 use muster_trust::password;
-use muster_vocab::Timestamp;
+use muster_vocab::{Timestamp, limit};
 use muster_wire::account::{LoggedIn, Login, PasswordChange, Whoami};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -18,9 +18,11 @@ use super::body::Json;
 use super::problem::{Refusal, Refusals};
 use super::show;
 use crate::App;
+use crate::edge::address::{Client, too_fast};
 use crate::flow::error::FlowError;
 use crate::flow::totp::{self, Shown};
 use crate::flow::{accounts, tokens};
+use crate::noticed::{Refused, notice};
 
 /// Hashes worked out at once: each takes 19 MiB and 20 ms of a core.
 const HASHES_AT_ONCE: usize = 2;
@@ -44,10 +46,15 @@ struct Wrong {
 /// a token.
 #[utoipa::path(post, path = "/login", operation_id = "login", tag = "session", request_body = Login, security(()),
     responses((status = 200, body = LoggedIn), Refusals))]
-pub(super) async fn login(State(app): State<Arc<App>>, body: Json<Login>) -> Result<JsonBody<LoggedIn>, Refusal> {
+pub(super) async fn login(
+    State(app): State<Arc<App>>,
+    client: Client,
+    body: Json<Login>,
+) -> Result<JsonBody<LoggedIn>, Refusal> {
     let Login { account: name, password, project, code } = body.value;
     let now = app.now();
     check_guesses(&name, now)?;
+    client.may_guess(&app).map_err(|wait| too_fast(wait, "too many wrong passwords from this address"))?;
     let tenant = app.table.tenant(project.as_deref().unwrap_or(crate::start::PROJECT));
     let found = match &tenant {
         Some(tenant) => {
@@ -61,8 +68,16 @@ pub(super) async fn login(State(app): State<Arc<App>>, body: Json<Login>) -> Res
         }
         None => None,
     };
-    let Some((account, tenant)) = check(found, password).await?.zip(tenant) else {
+    let Some((account, tenant)) = check(found, password).await?.zip(tenant.clone()) else {
         note_wrong(&name, now);
+        client.guessed_wrong(&app);
+        if let Some(tenant) = tenant {
+            let target = format!("account:{}", shortened(&name));
+            notice(
+                &app,
+                &Refused { project: tenant.id, action: "account.login-refused", target, why: "wrong password" },
+            );
+        }
         return Err(FlowError::WrongPassword.into());
     };
     let vault = app.vault.clone();
@@ -78,6 +93,11 @@ pub(super) async fn login(State(app): State<Arc<App>>, body: Json<Login>) -> Res
         scopes: show::scopes(&token.permissions),
         expires_at: token.expires_at,
     }))
+}
+
+/// As much of a name that was made up as belongs into a record.
+fn shortened(name: &str) -> String {
+    name.chars().filter(|char| !char.is_control()).take(limit::NAME_CHARS_MAX).collect()
 }
 
 /// The password was right, and it wasn't enough.

@@ -12,6 +12,7 @@ use muster_store::projects::Project;
 use muster_store::routes::{Outcome, Route};
 use muster_store::timeline::Entry;
 use muster_store::{StoreError, View, accounts, channels};
+use muster_trust::audit::Context;
 use muster_trust::authority::short_fingerprint;
 use muster_vocab::{ProjectId, Sha256};
 use muster_wire as wire;
@@ -287,6 +288,8 @@ pub(super) fn timeline(entry: Entry) -> wire::device::TimelineEntry {
 }
 
 pub(super) fn audit(row: AuditRow) -> wire::audit::AuditRecord {
+    let context: Option<Context> = serde_json::from_str(&row.context).ok();
+    let Context { authority, request, reason, before, after } = context.clone().unwrap_or_default();
     wire::audit::AuditRecord {
         sequence: row.sequence,
         at: row.at,
@@ -294,6 +297,11 @@ pub(super) fn audit(row: AuditRow) -> wire::audit::AuditRecord {
         action: row.action,
         target: row.target,
         detail: serde_json::from_str(&row.detail).unwrap_or(serde_json::Value::String(row.detail)),
+        authority: context.map(|_| authority),
+        request,
+        reason,
+        before,
+        after,
         previous: row.previous,
         digest: row.digest,
     }

@@ -1,3 +1,4 @@
+use super::super::PRUNE;
 use super::super::checkpoint::{Signer, new_key};
 use super::*;
 
@@ -7,7 +8,13 @@ fn signer() -> Signer {
 
 /// A log with a checkpoint after each fourth record and after the last one.
 fn lines(signer: &Signer, count: u64) -> Vec<Line> {
-    let header = Header { version: VERSION, origin: "muster/default".into(), key: signer.public().to_string() };
+    let header = Header {
+        version: VERSION,
+        origin: "muster/default".into(),
+        key: signer.public().to_string(),
+        after: 0,
+        edge: Vec::new(),
+    };
     let mut lines = vec![Line::Header(header)];
     let (mut tree, mut head, mut after) = (Tree::default(), START, 0);
     for sequence in 1..=count {
@@ -15,9 +22,11 @@ fn lines(signer: &Signer, count: u64) -> Vec<Line> {
             sequence,
             at: 1000,
             actor: "account:ann".into(),
-            action: "rollout.start".into(),
+            action: if sequence == 10 { PRUNE.into() } else { "rollout.start".into() },
             target: format!("rollout:r-{sequence}"),
-            detail: "{\"a\":1}".into(),
+            detail: if sequence == 10 { "{\"through\":8}".into() } else { "{\"a\":1}".into() },
+            // Records of older servers have none.
+            context: if sequence > 2 { r#"{"authority":"token:7"}"#.into() } else { String::new() },
             previous: head,
             digest: START,
         };
@@ -104,4 +113,54 @@ fn what_is_known_from_elsewhere_shows_a_cut_tail_and_another_key() {
     );
     let forged = lines(&self::signer(), 10);
     assert_eq!(told(&forged, &known), "line 1: the key in the file is not the one expected");
+}
+
+/// What stays of ten records after the first `dropped`.
+fn without(signer: &Signer, dropped: u64) -> Vec<Line> {
+    let whole = lines(signer, 10);
+    let mut tree = Tree::default();
+    let mut kept = vec![];
+    for line in &whole[1..] {
+        match line {
+            Line::Record(record) if record.sequence <= dropped => tree.push(record.digest),
+            Line::Checkpoint(note) if signer.public().open(note).unwrap().size < dropped => {}
+            line => kept.push(line.clone()),
+        }
+    }
+    let Line::Header(header) = &whole[0] else { panic!("the first line is the header") };
+    kept.insert(0, Line::Header(Header { after: dropped, edge: tree.edge().to_vec(), ..header.clone() }));
+    kept
+}
+
+#[test]
+fn a_log_whose_old_records_were_dropped_is_believed_from_a_checkpoint_on() {
+    let signer = signer();
+    assert_eq!(told(&without(&signer, 8), &Known::default()), "10 records, 2 checkpoints");
+    let unvouched = |change: &dyn Fn(&mut Vec<Line>)| {
+        let mut lines = without(&signer, 8);
+        change(&mut lines);
+        told(&lines, &Known::default())
+    };
+    let no_beginning = "line 2: behind the header stands the checkpoint of the 8 records that were dropped";
+    assert_eq!(unvouched(&|lines| drop(lines.remove(1))), no_beginning);
+    let vanished = "line 10: the first 4 records are gone, and no record tells that somebody dropped them";
+    assert_eq!(told(&without(&signer, 4), &Known::default()), vanished);
+    let forged = unvouched(&|lines| {
+        let Line::Header(header) = &mut lines[0] else { panic!("the first line is the header") };
+        header.edge[0] = START;
+    });
+    assert_eq!(forged, no_beginning);
+    let note = |size: u64| {
+        let whole = lines(&signer, 10);
+        whole.into_iter().find_map(|line| match line {
+            Line::Checkpoint(note) if signer.public().open(&note).unwrap().size == size => Some(note),
+            _ => None,
+        })
+    };
+    let kept = |size| told(&without(&signer, 8), &Known { key: None, kept: note(size) });
+    assert_eq!(kept(8), "10 records, 2 checkpoints");
+    assert_eq!(
+        kept(4),
+        "line 1: the checkpoint kept elsewhere is of 4 records, and the first 8 were dropped: keep a newer one"
+    );
 }
