@@ -5,6 +5,7 @@ mod bench;
 mod delta;
 mod faults;
 mod figure;
+mod fuzz;
 mod loader;
 mod parts;
 mod process;
@@ -33,6 +34,7 @@ enum Routine {
     Test(test::Test),
     Faults(faults::Faults),
     Security(security::Security),
+    Fuzz(fuzz::Fuzz),
     Tidy(tidy::Tidy),
     /// Build the agent for arm64 and run it in an emulator.
     Arm64,
@@ -78,6 +80,7 @@ fn run(routine: Routine) -> anyhow::Result<()> {
         Routine::Test(test) => test.run(),
         Routine::Faults(faults) => faults.run(),
         Routine::Security(security) => security.run(),
+        Routine::Fuzz(fuzz) => fuzz.run(),
         Routine::Tidy(tidy) => tidy.run(),
         Routine::Arm64 => arm64::check(),
         Routine::Delta(delta) => delta.run(),

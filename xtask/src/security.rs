@@ -13,7 +13,7 @@ use muster_trust::tuf::threats;
 use muster_trust::tuf::threats::flips::bit_flips;
 
 use crate::figure::{self, Figure};
-use crate::process;
+use crate::{fuzz, process};
 
 /// Carry out what attackers would, and print what was tried and what was let through.
 #[derive(Debug, clap::Args)]
@@ -30,16 +30,20 @@ pub struct Security {
     /// Only the audit log
     #[arg(long)]
     audit: bool,
+    /// Throw bytes at every parser as well, for so many seconds each
+    #[arg(long, value_name = "SECONDS")]
+    fuzz: Option<u32>,
 }
 
 /// Figures that have to be zero.
-const LET_THROUGH: [&str; 6] = [
+const LET_THROUGH: [&str; 7] = [
     "audit_tamperings_missed",
     "tenant_leaks",
     "role_mismatches",
     "threats_let_through",
     "bit_flips_accepted",
     "secrets_found",
+    fuzz::CRASHES,
 ];
 
 impl Security {
@@ -59,6 +63,10 @@ impl Security {
             figures.extend(tenancy()?);
             eprintln!("canaries in everything that is written, logged and answered");
             figures.extend(canaries()?);
+        }
+        if let Some(seconds) = self.fuzz {
+            eprintln!("bytes at every parser");
+            figures.extend(fuzz::figures(&[], seconds)?);
         }
         figure::print(&figures, self.json)?;
         let through =

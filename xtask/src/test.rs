@@ -11,12 +11,18 @@ use anyhow::{Context, bail, ensure};
 
 use crate::{arm64, parts, process, tidy};
 
+/// How long each target of the fuzzer runs in a nightly run.
+const NIGHTLY_FUZZ_SECONDS: &str = "120";
+
 /// Run all checks and tests.
 #[derive(Debug, clap::Args)]
 pub struct Test {
     /// Leave out what needs programs of others, the kills and the demo.
     #[arg(long)]
     fast: bool,
+    /// Also throw bytes at every parser, for two minutes each.
+    #[arg(long, conflicts_with_all = ["fast", "filter"])]
+    nightly: bool,
     /// Only tests with this in their name; the steps that are no tests are left out.
     filter: Option<String>,
 }
@@ -92,6 +98,7 @@ impl Test {
                 counted(&mut cargo, std::io::stdout())
             }
             Step::Faults => routine(&["faults", "--kills", "10", "--devices", "300"]),
+            Step::Security if self.nightly => routine(&["security", "--fuzz", NIGHTLY_FUZZ_SECONDS]),
             Step::Security => routine(&["security"]),
             Step::Demo => routine(&["demo", "--exit"]),
         }

@@ -140,7 +140,8 @@ fn hardware(found: &mut Found, look: &Look<'_>) {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         line.split_whitespace().next()?.parse::<u64>().ok()
     });
-    found.put_some("hardware.memory_bytes", memory.map(|kib| (kib * 1024).to_string()));
+    found
+        .put_some("hardware.memory_bytes", memory.and_then(|kib| kib.checked_mul(1024)).map(|bytes| bytes.to_string()));
 }
 
 fn system(found: &mut Found, look: &Look<'_>) {
@@ -164,7 +165,7 @@ fn storage(found: &mut Found, look: &Look<'_>, folder: &Path) {
     if let Some(device) = look.text("proc/self/mountinfo").and_then(|text| device_of(&text, folder)) {
         let sectors =
             look.text(&format!("sys/dev/block/{device}/size")).and_then(|text| text.trim().parse::<u64>().ok());
-        found.put_some("storage.size_mib", sectors.map(|count| (count * SECTOR_BYTES / MIB).to_string()));
+        found.put_some("storage.size_mib", sectors.map(|count| (count / (MIB / SECTOR_BYTES)).to_string()));
     }
 }
 

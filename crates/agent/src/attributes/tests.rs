@@ -49,6 +49,17 @@ fn a_board_tells_its_model_system_and_components() {
 }
 
 #[test]
+fn numbers_that_no_machine_has_are_no_reason_to_fall_over() {
+    let bench = Workbench::new();
+    bench.write("proc/meminfo", format!("MemTotal: {} kB\n", u64::MAX));
+    bench.write("proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/root rw\n");
+    bench.write("sys/dev/block/8:1/size", format!("{}\n", u64::MAX));
+    let found = told(&bench, &State::default());
+    assert!(!found.contains_key("hardware.memory_bytes"), "memory that can't be counted is told");
+    assert_eq!(found["storage.size_mib"], (u64::MAX / 2048).to_string());
+}
+
+#[test]
 fn each_interface_tells_its_addresses() {
     let bench = Workbench::new();
     for (name, mac) in [("lo", "00:00:00:00:00:00"), ("eth0", "02:42:ac:11:00:02"), ("wg0", "")] {
