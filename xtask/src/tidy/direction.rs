@@ -16,7 +16,7 @@ fn allowed(member: &str) -> Option<&'static [&'static str]> {
         "store" => &["vocab", "domain"],
         "agent" => &["vocab", "wire", "trust", "delta"],
         "server" => &["vocab", "wire", "trust", "delta", "domain", "insight", "metrics", "store"],
-        "sim" | "muster" | "tests" | "xtask" => &EVERYTHING,
+        "sim" | "muster" | "tests" | "xtask" | "fuzz" => &EVERYTHING,
         _ => return None,
     })
 }

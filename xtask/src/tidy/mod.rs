@@ -29,6 +29,8 @@ use files::Files;
 use finding::{Finding, Weight};
 
 const ADVISORIES: &str = "xtask/advisories.toml";
+/// The workspace, and the program that is built with coverage and stands on its own.
+const FORMATS: [&[&str]; 2] = [&["fmt", "--all"], &["fmt", "--manifest-path", "fuzz/Cargo.toml"]];
 
 /// Check what STYLE asks and a machine can tell.
 #[derive(Debug, clap::Args)]
@@ -41,7 +43,9 @@ pub struct Tidy {
 impl Tidy {
     pub fn run(self) -> anyhow::Result<()> {
         if self.fix {
-            process::run(&mut process::cargo(&["fmt", "--all"]))?;
+            for format in FORMATS {
+                process::run(&mut process::cargo(format))?;
+            }
             write_limits()?;
             write_api()?;
         }
@@ -112,7 +116,13 @@ fn metadata() -> anyhow::Result<String> {
 
 /// Files that are not formatted.
 fn formatting() -> anyhow::Result<Vec<Finding>> {
-    let mut format = process::cargo(&["fmt", "--all", "--", "--check", "--files-with-diff"]);
+    let found: Vec<Vec<Finding>> = FORMATS.into_iter().map(formatting_of).collect::<anyhow::Result<_>>()?;
+    Ok(found.concat())
+}
+
+fn formatting_of(format: &[&str]) -> anyhow::Result<Vec<Finding>> {
+    let mut format = process::cargo(format);
+    format.args(["--", "--check", "--files-with-diff"]);
     let output = format.output().context("starting `cargo fmt`")?;
     let root = format!("{}/", process::root().display());
     let printed = String::from_utf8_lossy(&output.stdout);
