@@ -23,6 +23,8 @@ use site::{Identity, Site};
 
 /// What each device asks.
 const POLL: (&str, &str) = ("GET", "/device/v1/orders");
+/// Of them connect, leave and come again, so that none asks more often than a device may.
+const CONNECTING: usize = 200;
 /// Identities that join; the crowd shares them.
 const DEVICES: usize = 1000;
 /// Of each kind, against each server, in turns, so that a busy moment of the machine hits both.
@@ -74,10 +76,13 @@ pub fn run() -> anyhow::Result<Vec<Figure>> {
 
 fn connections(site: &Site, identities: &[Identity], of: (Target, Target)) -> anyhow::Result<Vec<Figure>> {
     eprintln!("connecting for {} s", 4 * ROUNDS as u64 * ROUND.as_millis() as u64 / 1000);
-    let identity = identities.first().context("a run needs devices")?;
     let mut costs = [[Cost::default(); 2]; 2];
     for (costs, resumes) in costs.iter_mut().zip([false, true]) {
-        let configs = [site.client(identity)?, site.client(identity)?].map(|config| with_tickets(config, resumes));
+        let clients = || -> anyhow::Result<Vec<Arc<ClientConfig>>> {
+            let some = identities.iter().take(CONNECTING);
+            some.map(|one| Ok(with_tickets(site.client(one)?, resumes))).collect()
+        };
+        let configs = [clients()?, clients()?];
         for _ in 0..ROUNDS {
             for ((cost, target), config) in costs.iter_mut().zip([of.0, of.1]).zip(&configs) {
                 let one = connect(target, config, resumes)?;
@@ -105,14 +110,16 @@ fn with_tickets(config: Arc<ClientConfig>, resumes: bool) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// Connects, polls once and leaves, again and again.
-fn connect(target: Target, config: &Arc<ClientConfig>, resumes: bool) -> anyhow::Result<Cost> {
-    // The first one brings the ticket.
-    polled(target.address, config)?;
+/// One after the other connects, polls once and leaves, again and again.
+fn connect(target: Target, configs: &[Arc<ClientConfig>], resumes: bool) -> anyhow::Result<Cost> {
+    // The first ones bring the tickets.
+    for config in configs {
+        polled(target.address, config)?;
+    }
     let (before, ends_at) = (proc::cpu(target.pid)?, Instant::now() + ROUND);
     let mut connections = 0;
     while Instant::now() < ends_at {
-        let link = polled(target.address, config)?;
+        let link = polled(target.address, &configs[connections % configs.len()])?;
         ensure!(link.was_resumed() == resumes, "a connection was resumed or not, other than it should be");
         connections += 1;
     }
