@@ -30,7 +30,7 @@ fn published(admin: &Api, version: &str, file: &str, image: &[u8]) -> Result<(),
 
 fn add_to_ring(admin: &Api, name: &str, file: &Path) {
     let public = std::fs::read_to_string(file).unwrap();
-    let _ = admin.post("/ring", &json!({ "name": name, "public": public })).expect(201);
+    let _ = admin.post("/key-ring", &json!({ "name": name, "public": public })).expect(201);
 }
 
 fn demand(admin: &Api, policy: &Value) {
