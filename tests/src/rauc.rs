@@ -34,16 +34,37 @@ impl Signer {
         run(&words);
         Ok(Self { key, certificate })
     }
+
+    /// By an authority: `--key` and `--cert` of what it has signed, and what vouches for it.
+    #[must_use]
+    pub fn with(key: PathBuf, certificate: PathBuf) -> Self {
+        Self { key, certificate }
+    }
+
+    #[must_use]
+    pub fn certificate(&self) -> &Path {
+        &self.certificate
+    }
 }
 
 /// A bundle with one image for the slots of class `rootfs`.
 pub fn bundle(signer: &Signer, board: &str, version: &str, image: &[u8]) -> anyhow::Result<Vec<u8>> {
+    bundle_of(signer, "plain", (board, version), image)
+}
+
+/// The same in a format: `plain`, or `verity`.
+pub fn bundle_of(
+    signer: &Signer,
+    format: &str,
+    (board, version): (&str, &str),
+    image: &[u8],
+) -> anyhow::Result<Vec<u8>> {
     let folder = tempfile::tempdir()?;
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("content"))?;
     fs::write(at("content/rootfs.img"), image)?;
     let manifest = format!(
-        "[update]\ncompatible={board}\nversion={version}\n\n[bundle]\nformat=plain\n\n[image.rootfs]\nfilename=rootfs.img\n"
+        "[update]\ncompatible={board}\nversion={version}\n\n[bundle]\nformat={format}\n\n[image.rootfs]\nfilename=rootfs.img\n"
     );
     fs::write(at("content/manifest.raucm"), manifest)?;
     let (certificate, key) = (format!("--cert={}", word(&signer.certificate)), format!("--key={}", word(&signer.key)));

@@ -9,6 +9,7 @@ mod bootloaders;
 mod clients;
 mod clock;
 mod est;
+mod inner;
 mod schemathesis;
 mod squashfs;
 mod storm;

@@ -47,6 +47,8 @@ pub struct ReleasePolicy {
     pub provenance: bool,
     /// Who may have built it; empty: anybody whose signature counts.
     pub builders: Vec<String>,
+    /// Images that have a signature of their own kind (SWUpdate, RAUC) are signed by a key of the ring.
+    pub inner_signature: bool,
 }
 
 /// Why a release can't be published, by its artifact's file name.
@@ -63,6 +65,29 @@ pub enum Missing {
     /// Whatever the policy is: a signature is there to be believed.
     #[error("{0}: a document whose signature is by no key of the ring; add the key and attach it again, or detach it")]
     Signature(String),
+    #[error("{0}: an image without a signature of its own, which clients that see no signed metadata rely on")]
+    InnerUnsigned(String),
+    /// Once the ring has a key: devices would refuse it, or take what nobody of the project signed.
+    #[error("{file}: the signature inside of the image is not to be believed: {why}")]
+    Inner { file: String, why: String },
+}
+
+/// What an image says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InnerSignature {
+    /// It is of no kind that has one.
+    NotThisKind,
+    Unsigned,
+    /// By the ring's key of this name.
+    Verified(String),
+    Refused(String),
+}
+
+/// One artifact's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inner {
+    pub artifact: Sha256,
+    pub signature: InnerSignature,
 }
 
 impl ReleasePolicy {
@@ -75,6 +100,26 @@ impl ReleasePolicy {
             self.missing_of(file, &about, &mut missing);
         }
         missing
+    }
+
+    /// What is wrong with the images themselves. `has_ring`: somebody said whose signatures count. An artifact that
+    /// nobody looked at is no reason to let it pass.
+    #[must_use]
+    pub fn wrong_inside(&self, artifacts: &[(Sha256, String)], inner: &[Inner], has_ring: bool) -> Vec<Missing> {
+        let mut wrong = Vec::new();
+        for (digest, file) in artifacts.iter().filter(|_| has_ring || self.inner_signature) {
+            let found = inner.iter().find(|one| one.artifact == *digest).map(|one| &one.signature);
+            match found {
+                Some(InnerSignature::NotThisKind | InnerSignature::Verified(_)) => {}
+                Some(InnerSignature::Unsigned) if !self.inner_signature => {}
+                Some(InnerSignature::Unsigned) => wrong.push(Missing::InnerUnsigned(file.clone())),
+                Some(InnerSignature::Refused(why)) => {
+                    wrong.push(Missing::Inner { file: file.clone(), why: why.clone() });
+                }
+                None => wrong.push(Missing::Inner { file: file.clone(), why: "it was not looked at".to_owned() }),
+            }
+        }
+        wrong
     }
 
     fn missing_of(&self, file: &str, about: &[&Attestation], missing: &mut Vec<Missing>) {
@@ -134,6 +179,22 @@ mod tests {
         assert_eq!(missing(&none, &[said(AttestationKind::Spdx, None)]), []);
         let unsigned = said(AttestationKind::Provenance, None);
         assert_eq!(missing(&none, &[unsigned]), [Missing::Signature("os.img".into())]);
+    }
+
+    #[test]
+    fn images_are_looked_into_once_somebody_said_whose_signatures_count() {
+        let files = [(IMAGE, "os.swu".to_owned())];
+        let inner = |signature| vec![Inner { artifact: IMAGE, signature }];
+        let (none, strict) = (ReleasePolicy::default(), ReleasePolicy { inner_signature: true, ..Default::default() });
+        let wrong =
+            |policy: &ReleasePolicy, inner: &[Inner], has_ring| policy.wrong_inside(&files, inner, has_ring).len();
+        for good in [InnerSignature::NotThisKind, InnerSignature::Verified("ci".into())] {
+            assert_eq!(wrong(&strict, &inner(good), true), 0);
+        }
+        let (unsigned, refused) = (inner(InnerSignature::Unsigned), inner(InnerSignature::Refused("changed".into())));
+        assert_eq!((wrong(&none, &unsigned, true), wrong(&strict, &unsigned, true)), (0, 1));
+        assert_eq!((wrong(&none, &refused, false), wrong(&none, &refused, true)), (0, 1));
+        assert_eq!((wrong(&strict, &refused, false), wrong(&none, &[], true)), (1, 1));
     }
 
     #[test]

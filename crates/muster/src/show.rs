@@ -323,7 +323,7 @@ impl Row for RingKey {
 }
 
 impl Row for ReleasePolicy {
-    const HEADERS: &'static [&'static str] = &["SBOM", "SIGNED SBOM", "PROVENANCE", "BUILDERS"];
+    const HEADERS: &'static [&'static str] = &["SBOM", "SIGNED SBOM", "PROVENANCE", "BUILDERS", "INNER SIGNATURE"];
     const EMPTY: &'static str = "No policy.";
 
     fn name(&self) -> String {
@@ -333,7 +333,8 @@ impl Row for ReleasePolicy {
     fn cells(&self) -> Vec<String> {
         let needed = |is_so: bool| if is_so { "needed" } else { "-" }.to_owned();
         let builders = if self.builders.is_empty() { "any".to_owned() } else { self.builders.join(" ") };
-        vec![needed(self.sbom), needed(self.signed_sbom), needed(self.provenance), builders]
+        let inner = needed(self.inner_signature);
+        vec![needed(self.sbom), needed(self.signed_sbom), needed(self.provenance), builders, inner]
     }
 }
 

@@ -11,6 +11,7 @@ mod descriptors;
 pub mod edge;
 pub mod flow;
 pub mod identity;
+pub mod images;
 pub mod noticed;
 pub mod oidc;
 pub mod rate;

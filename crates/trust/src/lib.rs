@@ -7,6 +7,8 @@ pub mod audit;
 pub mod authority;
 #[cfg(feature = "delivery")]
 pub mod delivery;
+#[cfg(feature = "inner")]
+pub mod inner;
 #[cfg(feature = "people")]
 pub mod jwt;
 #[cfg(feature = "people")]

@@ -63,7 +63,8 @@ pub struct RingKey {
 #[serde(deny_unknown_fields)]
 pub struct RingKeyCreate {
     pub name: String,
-    /// PEM as `openssl pkey -pubout` writes it, or the 64 hex digits of an Ed25519 key.
+    /// PEM as `openssl pkey -pubout` writes it, the 64 hex digits of an Ed25519 key, or a certificate (PEM): it vouches
+    /// for images only.
     pub public: String,
 }
 
@@ -79,4 +80,7 @@ pub struct ReleasePolicy {
     pub provenance: bool,
     /// Who may have built it; empty: anybody whose signature counts.
     pub builders: Vec<String>,
+    /// Images of SWUpdate and RAUC are signed by a key of the ring. A wrong signature is refused anyway, once the ring
+    /// has a key.
+    pub inner_signature: bool,
 }

@@ -53,6 +53,9 @@ pub enum PolicyCommand {
         /// Who may have built it; repeat for more.
         #[arg(long, value_name = "ID")]
         builder: Vec<String>,
+        /// Images of SWUpdate and RAUC are signed by a key of the ring.
+        #[arg(long)]
+        inner_signature: bool,
     },
 }
 
@@ -61,10 +64,10 @@ pub enum PolicyCommand {
   muster keys ring add ci ci.pub
   muster keys ring list")]
 pub enum RingCommand {
-    /// Believe a key's signatures on bills of materials and provenance.
+    /// Believe a key's signatures on bills of materials, provenance and images, or a certificate's on images.
     Add {
         name: String,
-        /// PEM as `openssl pkey -pubout` writes it, or a file with 64 hex digits.
+        /// PEM as `openssl pkey -pubout` writes it, a certificate in PEM, or a file with 64 hex digits.
         file: PathBuf,
     },
     /// Whose signatures count.
@@ -99,8 +102,9 @@ pub fn list(here: &Here, of: &str) -> Outcome<()> {
 pub fn policy(here: &Here, command: PolicyCommand) -> Outcome<()> {
     let policy: ReleasePolicy = match command {
         PolicyCommand::Show => here.client.get("/release-policy")?,
-        PolicyCommand::Set { sbom, signed_sbom, provenance, builder } => {
-            here.client.put("/release-policy", &ReleasePolicy { sbom, signed_sbom, provenance, builders: builder })?
+        PolicyCommand::Set { sbom, signed_sbom, provenance, builder: builders, inner_signature } => {
+            let policy = ReleasePolicy { sbom, signed_sbom, provenance, builders, inner_signature };
+            here.client.put("/release-policy", &policy)?
         }
     };
     output::one(here.format, &policy)

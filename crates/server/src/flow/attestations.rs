@@ -1,11 +1,12 @@
 //! What is said of a release, whose word counts, and what is demanded before it is published.
 
-use muster_domain::attestation::{Attestation, AttestationKind, ReleasePolicy};
+use muster_domain::attestation::{Attestation, AttestationKind, Inner, ReleasePolicy};
 use muster_domain::release::Release;
 use muster_domain::{Actor, Permission};
 use muster_store::attestations::RingKey;
 use muster_store::{StoreError, Tx, View};
 use muster_trust::attestation::{Attestation as Read, Said, SbomFormat};
+use muster_trust::inner::Trusted;
 use muster_trust::tuf::key::{Key, KeyValue};
 use muster_vocab::{Name, Sha256, Timestamp, limit};
 use serde_json::json;
@@ -107,10 +108,12 @@ pub fn detach(
 }
 
 /// Refused with all that is missing.
-pub fn check_published(view: &View<'_>, actor: &Actor, release: &Release) -> Result<(), FlowError> {
+pub fn check_published(view: &View<'_>, actor: &Actor, release: &Release, inner: &[Inner]) -> Result<(), FlowError> {
     let project = actor.project();
     let said = view.attestations(project, release.id)?;
-    let missing = view.release_policy(project)?.missing(&artifacts(release), &said);
+    let (policy, artifacts) = (view.release_policy(project)?, artifacts(release));
+    let mut missing = policy.missing(&artifacts, &said);
+    missing.extend(policy.wrong_inside(&artifacts, inner, !view.ring(project)?.is_empty()));
     if missing.is_empty() {
         return Ok(());
     }
@@ -119,7 +122,7 @@ pub fn check_published(view: &View<'_>, actor: &Actor, release: &Release) -> Res
 }
 
 /// Digests and file names, each artifact once.
-fn artifacts(release: &Release) -> Vec<(Sha256, String)> {
+pub fn artifacts(release: &Release) -> Vec<(Sha256, String)> {
     let mut all: Vec<(Sha256, String)> = Vec::new();
     for artifact in release.components.iter().flat_map(|component| &component.artifacts) {
         if !all.iter().any(|(digest, _)| *digest == artifact.digest) {
@@ -138,8 +141,9 @@ pub fn add_key(
 ) -> Result<RingKey, FlowError> {
     actor.may(Permission::Admin)?;
     Name::parse(name).map_err(|source| FlowError::Name { field: "name", source })?;
-    let what = "public: a key is PEM as `openssl pkey -pubout` writes it, or the 64 hex digits of an Ed25519 key";
-    if key(public).is_none() {
+    let what = "public: a key is PEM as `openssl pkey -pubout` writes it, or the 64 hex digits of an Ed25519 key; a \
+                certificate in PEM vouches for images";
+    if key(public).is_none() && Trusted::parse(public).is_err() {
         return Err(FlowError::Invalid { field: "public", detail: what.into() });
     }
     let project = actor.project();

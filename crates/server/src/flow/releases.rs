@@ -1,5 +1,6 @@
 //! Releases: drafted, published, yanked.
 
+use muster_domain::attestation::Inner;
 use muster_domain::release::{self, Component, Release, ReleaseState};
 use muster_domain::{Actor, Permission};
 use muster_store::Tx;
@@ -58,7 +59,14 @@ pub fn create(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, new: NewRelease) -
 }
 
 /// From now on rollouts and channels can use it, and nothing in it can change.
-pub fn publish(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, of: (&str, &str)) -> Result<Release, FlowError> {
+/// `inner`: what its images say of themselves.
+pub fn publish(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    actor: &Actor,
+    of: (&str, &str),
+    inner: &[Inner],
+) -> Result<Release, FlowError> {
     actor.may(Permission::ReleasesWrite)?;
     let release = tx.release_named(actor.project(), of.0, of.1)?;
     match release.state {
@@ -66,7 +74,7 @@ pub fn publish(tx: &mut Tx<'_>, now: Timestamp, actor: &Actor, of: (&str, &str))
         ReleaseState::Yanked => return Err(FlowError::Conflict(format!("{} was yanked", label(&release)))),
         ReleaseState::Draft => {}
     }
-    attestations::check_published(tx, actor, &release)?;
+    attestations::check_published(tx, actor, &release, inner)?;
     tx.save_release_state(actor.project(), release.id, ReleaseState::Published, Some(now))?;
     told(tx, now, actor, (&label(&release), "published", "release.publish"))?;
     Ok(tx.release(actor.project(), release.id)?)

@@ -145,8 +145,8 @@ pub(super) async fn policy(
     operator.may_read()?;
     let project = operator.project();
     let policy = app.read::<_, StoreError>(move |view| view.release_policy(project)).await?;
-    let domain::ReleasePolicy { sbom, signed_sbom, provenance, builders } = policy;
-    Ok(JsonBody(ReleasePolicy { sbom, signed_sbom, provenance, builders }))
+    let domain::ReleasePolicy { sbom, signed_sbom, provenance, builders, inner_signature } = policy;
+    Ok(JsonBody(ReleasePolicy { sbom, signed_sbom, provenance, builders, inner_signature }))
 }
 
 /// Say what releases need that are published from now on.
@@ -158,8 +158,8 @@ pub(super) async fn put_policy(
     body: Json<ReleasePolicy>,
 ) -> Result<JsonBody<ReleasePolicy>, Refusal> {
     let (now, asked) = (app.now(), body.value);
-    let ReleasePolicy { sbom, signed_sbom, provenance, builders } = asked.clone();
-    let policy = domain::ReleasePolicy { sbom, signed_sbom, provenance, builders };
+    let ReleasePolicy { sbom, signed_sbom, provenance, builders, inner_signature } = asked.clone();
+    let policy = domain::ReleasePolicy { sbom, signed_sbom, provenance, builders, inner_signature };
     app.write(move |tx| attestations::set_policy(tx, now, &operator.actor, &policy)).await?;
     Ok(JsonBody(asked))
 }

@@ -6,8 +6,9 @@ use axum::Json as JsonBody;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use muster_domain::Permission;
 use muster_domain::release::{Component, ComponentArtifact};
-use muster_store::StoreError;
+use muster_store::{StoreError, Tx};
 use muster_vocab::selector::schema::RELEASE_SCHEMA;
 use muster_vocab::{ModuleId, Name};
 use muster_wire::Page;
@@ -21,7 +22,9 @@ use super::page::{Rows, page};
 use super::problem::{Refusal, Refusals};
 use super::{etag, show};
 use crate::App;
+use crate::flow::error::FlowError;
 use crate::flow::releases::{self, NewRelease};
+use crate::images;
 
 /// `name@version` in its two parts.
 pub(super) fn name_and_version(field: &str, text: &str) -> Result<(String, String), Refusal> {
@@ -110,8 +113,10 @@ pub(super) async fn publish(
     Named((name, version)): Named<(String, String)>,
 ) -> Result<JsonBody<Release>, Refusal> {
     let now = app.now();
-    let release = app.write(move |tx| releases::publish(tx, now, &operator.actor, (&name, &version))).await?;
-    Ok(JsonBody(show::release(release)))
+    operator.actor.may(Permission::ReleasesWrite).map_err(FlowError::from)?;
+    let inner = images::look(&app, operator.project(), (name.clone(), version.clone())).await?;
+    let publish = move |tx: &mut Tx<'_>| releases::publish(tx, now, &operator.actor, (&name, &version), &inner);
+    Ok(JsonBody(show::release(app.write(publish).await?)))
 }
 
 /// Yank a release: no new rollout can use it; devices that run it keep it.
