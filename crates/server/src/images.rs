@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use muster_domain::attestation::{Inner, InnerSignature};
 use muster_store::StoreError;
-use muster_trust::inner::{self, Named, Trusted, Verdict};
+use muster_trust::inner::keys::Trusted;
+use muster_trust::inner::{self, Named, Verdict};
 use muster_vocab::{ProjectId, Timestamp};
 
 use crate::App;

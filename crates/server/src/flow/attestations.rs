@@ -6,7 +6,7 @@ use muster_domain::{Actor, Permission};
 use muster_store::attestations::RingKey;
 use muster_store::{StoreError, Tx, View};
 use muster_trust::attestation::{Attestation as Read, Said, SbomFormat};
-use muster_trust::inner::Trusted;
+use muster_trust::inner::keys::Trusted;
 use muster_trust::tuf::key::{Key, KeyValue};
 use muster_vocab::{Name, Sha256, Timestamp, limit};
 use serde_json::json;

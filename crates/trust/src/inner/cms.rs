@@ -10,8 +10,9 @@ use sha2::Digest;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::keys::Trusted;
 use super::keys::{Algorithm, is_signed};
-use super::{BadInner, Named, Trusted};
+use super::{BadInner, Named};
 
 const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
 const MESSAGE_DIGEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.4");

@@ -5,7 +5,7 @@
 //! front to back, with memory for their heads only.
 
 mod cms;
-mod keys;
+pub mod keys;
 mod rauc;
 mod swu;
 #[cfg(test)]
@@ -15,7 +15,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use muster_vocab::Timestamp;
 
-pub use keys::{BadTrusted, Trusted};
+use keys::Trusted;
 
 /// Signatures and the texts they are over: a description of hundreds of images is some 100 KB.
 const SIGNED_BYTES_MAX: u64 = 4 << 20;

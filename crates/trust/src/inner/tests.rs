@@ -7,6 +7,7 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEn
 use muster_vocab::digest::hex;
 use sha2::Digest;
 
+use super::keys::BadTrusted;
 use super::*;
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
