@@ -10,13 +10,14 @@ use muster_store::identity::{Authority, AuthorityKind};
 use muster_store::{Store, StoreError};
 use muster_trust::authority::issue::{IssueError, Issued, Issuer, ServerName, make_root, request_issuing};
 use muster_trust::authority::request::Request;
-use muster_trust::authority::verify::{Anchor, Anchors};
+use muster_trust::authority::verify::{Anchor, Anchors, BadChain, Leaf, Proven};
 use muster_trust::authority::{DeviceName, pem};
 use muster_vocab::{ProjectId, Sha256, Timestamp, limit};
 use parking_lot::RwLock;
 use sha2::Digest;
 
 use crate::flow::error::FlowError;
+use crate::proven::ProvenBefore;
 use crate::vault::{Vault, VaultError};
 
 /// The root's key, sealed, in the data folder until somebody takes it away. Needed to make issuing authorities only.
@@ -43,6 +44,7 @@ pub struct Identity {
     now: RwLock<Arc<Known>>,
     /// Counts changes: connections from before are looked at anew.
     generation: AtomicU64,
+    proven: ProvenBefore,
 }
 
 /// All authorities as of the last change.
@@ -60,7 +62,8 @@ impl Identity {
         if store.read(|view| view.authorities())?.is_empty() {
             first(store, data, vault, now)?;
         }
-        Ok(Self { now: RwLock::new(Arc::new(read(store, vault)?)), generation: AtomicU64::new(1) })
+        let now = RwLock::new(Arc::new(read(store, vault)?));
+        Ok(Self { now, generation: AtomicU64::new(1), proven: ProvenBefore::default() })
     }
 
     /// After a change of an authority.
@@ -98,6 +101,11 @@ impl Identity {
     #[must_use]
     pub fn anchors(&self) -> impl std::ops::Deref<Target = Anchors> {
         AnchorsNow(self.known())
+    }
+
+    /// Has somebody who is believed signed for this chain? With its first certificate, read.
+    pub fn prove(&self, shown: (&Leaf, &[Vec<u8>]), now: Timestamp) -> Result<Proven, BadChain> {
+        self.proven.prove(&self.known().anchors, shown, now)
     }
 
     pub fn issue_device(

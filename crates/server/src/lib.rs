@@ -14,6 +14,7 @@ pub mod identity;
 pub mod images;
 pub mod noticed;
 pub mod oidc;
+mod proven;
 pub mod rate;
 pub mod sessions;
 pub mod signing;

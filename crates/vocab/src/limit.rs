@@ -130,6 +130,8 @@ pub const EVENT_STREAMS_MAX: usize = 1000;
 pub const DEVICE_CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 86_400);
 /// A device that lay in a drawer may renew a certificate that has run out for this long, as long as its key is known.
 pub const DEVICE_CERTIFICATE_GRACE: Duration = Duration::from_secs(2 * 365 * 86_400);
+/// Devices' certificates whose signature need not be checked again when they come back, at some 80 bytes each.
+pub const CERTIFICATES_PROVEN_MAX: usize = 200_000;
 /// The server's own certificate; made anew at each start and after two thirds of its life.
 pub const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// A TLS handshake has to be over in this time.

@@ -60,6 +60,9 @@ pub struct Leaf {
     /// SHA-256 of its public key.
     pub key: [u8; 32],
     pub common_name: Option<String>,
+    /// If it names one of ours; to be believed only of our own authority's.
+    device: Option<DeviceName>,
+    not_after: Timestamp,
     /// SHA-256 of all of it.
     pub digest: [u8; 32],
 }
@@ -101,11 +104,15 @@ impl Anchors {
 
     /// `chain`: the caller's certificate first, DER, as the handshake brought it.
     pub fn verify(&self, chain: &[Vec<u8>], now: Timestamp) -> Result<Proven, BadChain> {
+        self.prove(&Leaf::read(chain.first().ok_or(BadChain::Unreadable)?)?, chain, now)
+    }
+
+    /// The same of a chain whose first certificate was read before.
+    pub fn prove(&self, said: &Leaf, chain: &[Vec<u8>], now: Timestamp) -> Result<Proven, BadChain> {
         let (leaf, others) = chain.split_first().ok_or(BadChain::Unreadable)?;
         if others.len() >= CHAIN_MAX {
             return Err(BadChain::Unknown("the chain is too long".into()));
         }
-        let said = parse(leaf)?;
         let at = |now: Timestamp| self.anchor_of(leaf, others, now);
         let (by, is_over) = match at(now) {
             Ok(by) => (by, false),
@@ -114,11 +121,7 @@ impl Anchors {
             }
             Err(other) => return Err(unknown(other)),
         };
-        let device = match &by {
-            Anchor::Own(_) => Some(said.device.ok_or(BadChain::Nameless)?),
-            Anchor::Foreign { .. } => None,
-        };
-        Ok(Proven { by, device, common_name: said.common_name, not_after: said.not_after, is_over })
+        said.proven(by, is_over)
     }
 
     fn anchor_of(&self, leaf: &[u8], others: &[Vec<u8>], now: Timestamp) -> Result<Anchor, webpki::Error> {
@@ -137,8 +140,35 @@ impl Anchors {
 
 impl Leaf {
     pub fn read(der: &[u8]) -> Result<Self, BadChain> {
-        let said = parse(der)?;
-        Ok(Self { key: said.key, common_name: said.common_name, digest: Sha256::digest(der).into() })
+        let (_, certificate) =
+            x509_parser::certificate::X509Certificate::from_der(der).map_err(|_| BadChain::Unreadable)?;
+        let common_name = certificate.subject().iter_common_name().next();
+        let common_name = common_name.and_then(|name| name.as_str().ok()).map(str::to_owned);
+        let names = certificate.subject_alternative_name().map_err(|_| BadChain::Unreadable)?;
+        let mut uris = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+            GeneralName::URI(uri) => DeviceName::from_uri(uri),
+            _ => None,
+        });
+        Ok(Self {
+            key: Sha256::digest(certificate.public_key().raw).into(),
+            common_name,
+            device: uris.next(),
+            not_after: end_of(&certificate),
+            digest: Sha256::digest(der).into(),
+        })
+    }
+
+    /// What was proven of this very certificate before: only time goes on. `by` is still believed.
+    pub fn prove_again(&self, by: Anchor, now: Timestamp) -> Result<Proven, BadChain> {
+        self.proven(by, now > self.not_after)
+    }
+
+    fn proven(&self, by: Anchor, is_over: bool) -> Result<Proven, BadChain> {
+        let device = match &by {
+            Anchor::Own(_) => Some(self.device.clone().ok_or(BadChain::Nameless)?),
+            Anchor::Foreign { .. } => None,
+        };
+        Ok(Proven { by, device, common_name: self.common_name.clone(), not_after: self.not_after, is_over })
     }
 }
 
@@ -153,28 +183,6 @@ pub fn not_after(der: &[u8]) -> Result<Timestamp, BadChain> {
     let (_, certificate) =
         x509_parser::certificate::X509Certificate::from_der(der).map_err(|_| BadChain::Unreadable)?;
     Ok(end_of(&certificate))
-}
-
-struct Said {
-    key: [u8; 32],
-    common_name: Option<String>,
-    device: Option<DeviceName>,
-    not_after: Timestamp,
-}
-
-fn parse(der: &[u8]) -> Result<Said, BadChain> {
-    let (_, certificate) =
-        x509_parser::certificate::X509Certificate::from_der(der).map_err(|_| BadChain::Unreadable)?;
-    let key = Sha256::digest(certificate.public_key().raw).into();
-    let common_name = certificate.subject().iter_common_name().next();
-    let common_name = common_name.and_then(|name| name.as_str().ok()).map(str::to_owned);
-    let names = certificate.subject_alternative_name().map_err(|_| BadChain::Unreadable)?;
-    let mut uris = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
-        GeneralName::URI(uri) => DeviceName::from_uri(uri),
-        _ => None,
-    });
-    let device = uris.next();
-    Ok(Said { key, common_name, device, not_after: end_of(&certificate) })
 }
 
 fn end_of(certificate: &x509_parser::certificate::X509Certificate<'_>) -> Timestamp {
