@@ -4,6 +4,7 @@
 
 mod agent;
 mod api;
+mod corpora;
 mod ddi;
 mod disk;
 mod faults;
