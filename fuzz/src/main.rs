@@ -22,7 +22,7 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 type Target = fn(&[u8]);
 
 /// By name; `cargo xtask fuzz` asks for the list.
-const TARGETS: [(&str, Target); 42] = [
+const TARGETS: [(&str, Target); 43] = [
     ("agent-file", device::agent_file),
     ("agent-requests", server::agent),
     ("agent-state", device::agent_state),
@@ -44,6 +44,7 @@ const TARGETS: [(&str, Target); 42] = [
     ("dsse", papers::dsse),
     ("grub", device::grub),
     ("image-archive", device::image_archive),
+    ("inner", papers::inner_signature),
     ("jwt", papers::token),
     ("key", papers::key),
     ("name", words::name),

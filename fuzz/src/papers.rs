@@ -1,6 +1,7 @@
 //! What is read to decide whether something is to be believed: certificates, requests, signed metadata, attestations, tokens,
-//! exports of the audit log, what a TPM says.
+//! exports of the audit log, what a TPM says, signatures inside of images.
 
+use std::io::Cursor;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -10,6 +11,8 @@ use muster_trust::audit::export;
 use muster_trust::authority::request::Request;
 use muster_trust::authority::verify::{Anchor, Anchors, Leaf};
 use muster_trust::authority::{pem, proof};
+use muster_trust::inner::keys::Trusted;
+use muster_trust::inner::{self, Verdict};
 use muster_trust::seal::Keyring;
 use muster_trust::tpm::Evidence;
 use muster_trust::tpm::public::Public;
@@ -83,6 +86,16 @@ pub fn certificate_chain(data: &[u8]) {
     let named = chain.iter().map(|der| (Anchor::Own(1), der.clone()));
     let (anchors, _) = Anchors::new(named);
     let _ = anchors.verify(&chain, NOW);
+}
+
+/// An image with a signature of its own kind.
+pub fn inner_signature(data: &[u8]) {
+    let key = include_str!("../inner.pub");
+    let ring = [("factory".to_owned(), Trusted::parse(key).expect("it was made with openssl"))];
+    let mut image = Cursor::new(data);
+    let Some(kind) = inner::kind(&mut image).expect("memory can be read") else { return };
+    let verdict = inner::check(&mut image, kind, &ring, NOW).expect("memory can be read");
+    assert!(!matches!(verdict, Verdict::Verified(_)), "an image was believed that nobody signed");
 }
 
 fn sized(mut data: &[u8]) -> Vec<Vec<u8>> {

@@ -112,7 +112,10 @@ const RSYSLOG: Part = Part {
     why: "audit records are collected by it, over TLS; it is not started as a service",
 };
 
-const FOR_TESTS: [&Part; 33] = [
+const MENDER: Part =
+    Part { program: "mender-artifact", packages: &["mender-artifact"], why: "artifacts are signed with it" };
+
+const FOR_TESTS: [&Part; 34] = [
     &SWUPDATE,
     &CPIO,
     &OPENSSL,
@@ -144,6 +147,7 @@ const FOR_TESTS: [&Part; 33] = [
     &SWTPM_SETUP,
     &TPM2_TOOLS,
     &RSYSLOG,
+    &MENDER,
     &NODE,
     &NPM,
 ];

@@ -47,7 +47,7 @@ pub struct ReleasePolicy {
     pub provenance: bool,
     /// Who may have built it; empty: anybody whose signature counts.
     pub builders: Vec<String>,
-    /// Images that have a signature of their own kind (SWUpdate, RAUC) are signed by a key of the ring.
+    /// Images of a kind that has signatures of its own (SWUpdate, RAUC, Mender, OCI) are signed by a key of the ring.
     pub inner_signature: bool,
 }
 

@@ -1,11 +1,14 @@
 //! Is the signature inside of an image believed only if a key of the project's ring made it? Images and signatures by
-//! the tools that people use: openssl, cpio and rauc.
+//! the tools that people use: openssl, cpio, rauc, mender-artifact and podman. cosign itself is in no package here: its
+//! signatures are made by its specification.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use muster_tests::api::Api;
 use muster_tests::operator::{publish, upload};
+use muster_tests::part::{run, word};
+use muster_tests::podman::Podman;
 use muster_tests::rauc::{self, BOARD, bundle_of};
 use muster_tests::server::Server;
 use muster_tests::swupdate::{self, Image, require};
@@ -135,4 +138,129 @@ fn a_bundle_of_rauc_is_published_only_with_a_signature_of_the_ring() {
         let refused = published(admin, &format!("{format}-3"), "os.raucb", &changed).unwrap_err();
         assert!(refused.contains("it was signed, and changed since"), "{format}: {refused}");
     }
+}
+
+#[test]
+fn an_artifact_of_mender_is_published_only_with_a_signature_of_the_ring() {
+    require(&["mender-artifact", "openssl"]);
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    signers(at);
+    openssl(at, "genrsa -traditional -out rsa.key 2048");
+    openssl(at, "rsa -in rsa.key -pubout -out rsa.pub");
+    std::fs::write(at.join("app"), PAYLOAD).unwrap();
+    let pack = |key: Option<&str>, compression: &str| {
+        let (app, out) = (at.join("app"), at.join("packed.mender"));
+        let mut command = Command::new("mender-artifact");
+        command.args(["write", "module-image", "-T", "single-file", "-n", "app-1", "-t", "board"]);
+        command.arg("-f").arg(app).arg("-o").arg(&out).args(["--compression", compression]);
+        if let Some(key) = key {
+            command.arg("-k").arg(at.join(key));
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read(out).unwrap()
+    };
+    let server = Server::start();
+    let admin = server.admin();
+    add_to_ring(admin, "ours", &at.join("ours.pub"));
+    add_to_ring(admin, "rsa", &at.join("rsa.pub"));
+    let good = [
+        ("1.0", "ours.key", "gzip"),
+        ("1.1", "ours.key", "lzma"),
+        ("1.2", "ours.key", "none"),
+        ("1.3", "rsa.key", "gzip"),
+    ];
+    for (version, key, compression) in good {
+        published(admin, version, "app.mender", &pack(Some(key), compression)).unwrap();
+    }
+    let refused = published(admin, "2", "app.mender", &pack(Some("theirs.key"), "gzip")).unwrap_err();
+    assert!(refused.contains("by no key of the ring"), "{refused}");
+    let mut changed = pack(Some("ours.key"), "none");
+    let payload = changed.windows(PAYLOAD.len()).position(|window| window == PAYLOAD).unwrap();
+    changed[payload] ^= 1;
+    let refused = published(admin, "3", "app.mender", &changed).unwrap_err();
+    assert!(refused.contains("it was signed, and changed since"), "{refused}");
+    published(admin, "4", "app.mender", &pack(None, "gzip")).unwrap();
+    demand(admin, &json!({ "inner_signature": true }));
+    let refused = published(admin, "5", "app.mender", &pack(None, "gzip")).unwrap_err();
+    assert!(refused.contains("an image without a signature of its own"), "{refused}");
+}
+
+/// Puts a signature beside the images of an archive, where cosign puts it: the archive unpacked in `folder`.
+fn sign_as_cosign(folder: &Path, key: &Path) {
+    let blob = |text: &str| {
+        let digest = muster_vocab::digest::hex(&sha2::Sha256::digest(text));
+        std::fs::write(folder.join("blobs/sha256").join(&digest), text).unwrap();
+        format!("sha256:{digest}")
+    };
+    let mut index: Value = serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap();
+    let payload = json!({
+        "critical": {
+            "identity": { "docker-reference": "localhost/muster-web" },
+            "image": { "docker-manifest-digest": index["manifests"][0]["digest"] },
+            "type": "cosign container image signature"
+        },
+        "optional": null
+    });
+    let payload = payload.to_string();
+    let digest = blob(&payload);
+    let (scratch, key) = (tempfile::tempdir().unwrap(), word(key));
+    std::fs::write(scratch.path().join("payload"), &payload).unwrap();
+    openssl(scratch.path(), &format!("dgst -sha256 -sign {key} -out signature payload"));
+    let signature = std::fs::read(scratch.path().join("signature")).unwrap();
+    let signature = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, signature);
+    let layer = json!({
+        "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json", "digest": digest, "size": payload.len(),
+        "annotations": { "dev.cosignproject.cosign/signature": signature }
+    });
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": blob("{}"), "size": 2 },
+        "layers": [layer]
+    });
+    let manifest = manifest.to_string();
+    let described = json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": blob(&manifest), "size": manifest.len(),
+        "annotations": { "kind": "dev.cosignproject.cosign/sigs" }
+    });
+    index["manifests"].as_array_mut().unwrap().push(described);
+    std::fs::write(folder.join("index.json"), index.to_string()).unwrap();
+}
+
+/// `ours.key` and `ours.pub`, and the same of theirs.
+fn signers(folder: &Path) {
+    for name in ["ours", "theirs"] {
+        openssl(folder, &format!("ecparam -name prime256v1 -genkey -noout -out {name}.key"));
+        openssl(folder, &format!("ec -in {name}.key -pubout -out {name}.pub"));
+    }
+}
+
+#[test]
+fn an_image_of_containers_is_published_only_with_a_signature_of_the_ring() {
+    require(&["podman", "busybox", "openssl", "tar"]);
+    let (podman, folder) = (Podman::new().unwrap(), tempfile::tempdir().unwrap());
+    let at = folder.path();
+    signers(at);
+    let saved = podman.image("localhost/muster-web:latest", "1", "oci-archive");
+    std::fs::write(at.join("saved.tar"), &saved).unwrap();
+    let signed = |key: Option<&str>| {
+        let (unpacked, out) = (tempfile::tempdir_in(at).unwrap(), at.join("signed.tar"));
+        let _ = run(&["tar", "-C", word(unpacked.path()), "-xf", word(&at.join("saved.tar"))]);
+        if let Some(key) = key {
+            sign_as_cosign(unpacked.path(), &at.join(key));
+        }
+        let _ = run(&["tar", "-C", word(unpacked.path()), "-cf", word(&out), "."]);
+        std::fs::read(out).unwrap()
+    };
+    let server = Server::start();
+    let admin = server.admin();
+    add_to_ring(admin, "ours", &at.join("ours.pub"));
+    published(admin, "1", "web.tar", &signed(Some("ours.key"))).unwrap();
+    let refused = published(admin, "2", "web.tar", &signed(Some("theirs.key"))).unwrap_err();
+    assert!(refused.contains("by no key of the ring"), "{refused}");
+    published(admin, "3", "web.tar", &saved).unwrap();
+    demand(admin, &json!({ "inner_signature": true }));
+    let refused = published(admin, "4", "web.tar", &signed(None)).unwrap_err();
+    assert!(refused.contains("an image without a signature of its own"), "{refused}");
 }

@@ -53,7 +53,7 @@ pub enum PolicyCommand {
         /// Who may have built it; repeat for more.
         #[arg(long, value_name = "ID")]
         builder: Vec<String>,
-        /// Images of SWUpdate and RAUC are signed by a key of the ring.
+        /// Images of SWUpdate, RAUC and Mender and archives of containers (OCI) are signed by a key of the ring.
         #[arg(long)]
         inner_signature: bool,
     },

@@ -24,6 +24,8 @@ pub(super) enum Algorithm {
     RsaSha512,
     RsaPssSha256,
     EcdsaSha256,
+    /// r and s one behind the other, not in ASN.1.
+    EcdsaSha256Fixed,
     EcdsaSha384,
     Ed25519,
 }
@@ -51,6 +53,18 @@ impl Trusted {
     }
 }
 
+/// The name of the ring's key that signed this in one of these ways.
+pub(super) fn signer<'r>(
+    ring: &'r [(String, Trusted)],
+    algorithms: &[Algorithm],
+    message: &[u8],
+    signature: &[u8],
+) -> Option<&'r str> {
+    let is_by = |key: &[u8]| algorithms.iter().any(|algorithm| is_signed(key, *algorithm, message, signature));
+    let found = ring.iter().find(|(_, trusted)| trusted.key().is_some_and(|key| is_by(&key)));
+    found.map(|(name, _)| name.as_str())
+}
+
 /// Is it this key's signature over the message?
 pub(super) fn is_signed(key: &[u8], algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
     let Ok((_, info)) = SubjectPublicKeyInfo::from_der(key) else { return false };
@@ -60,6 +74,7 @@ pub(super) fn is_signed(key: &[u8], algorithm: Algorithm, message: &[u8], signat
         Algorithm::RsaSha512 => &signature::RSA_PKCS1_2048_8192_SHA512,
         Algorithm::RsaPssSha256 => &signature::RSA_PSS_2048_8192_SHA256,
         Algorithm::EcdsaSha256 => &signature::ECDSA_P256_SHA256_ASN1,
+        Algorithm::EcdsaSha256Fixed => &signature::ECDSA_P256_SHA256_FIXED,
         Algorithm::EcdsaSha384 => &signature::ECDSA_P384_SHA384_ASN1,
         Algorithm::Ed25519 => &signature::ED25519,
     };

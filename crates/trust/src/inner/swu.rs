@@ -7,20 +7,16 @@
 use std::io::{self, Read};
 
 use muster_vocab::Timestamp;
-use muster_vocab::digest::hex;
-use sha2::Digest;
 
 use super::cms::{Digests, Signature};
-use super::keys::{Algorithm, is_signed};
-use super::{BadInner, Named, SIGNED_BYTES_MAX, Verdict};
+use super::keys::{Algorithm, signer};
+use super::{BadInner, ENTRIES_MAX, Named, SIGNED_BYTES_MAX, Verdict, digest};
 
 const HEADER_BYTES: usize = 110;
 const NAME_BYTES_MAX: u64 = 4096;
 const DESCRIPTION: &str = "sw-description";
 const SIGNATURE: &str = "sw-description.sig";
 const END: &str = "TRAILER!!!";
-/// In a signed archive; a billion images of nothing are an attack on whoever reads them.
-const ENTRIES_MAX: usize = 10_000;
 const ALIGNMENT: u64 = 4;
 
 type Checked<T> = io::Result<Result<T, BadInner>>;
@@ -68,14 +64,8 @@ pub(super) fn check(file: &mut impl Read, ring: &[Named], now: Timestamp) -> Che
 }
 
 fn by(description: &[u8], signature: &[u8], ring: &[Named], now: Timestamp) -> Result<String, BadInner> {
-    let raw = ring.iter().find(|(_, trusted)| {
-        let algorithms = [Algorithm::RsaSha256, Algorithm::RsaPssSha256];
-        trusted.key().is_some_and(|key| {
-            algorithms.into_iter().any(|algorithm| is_signed(&key, algorithm, description, signature))
-        })
-    });
-    if let Some((name, _)) = raw {
-        return Ok(name.clone());
+    if let Some(name) = signer(ring, &[Algorithm::RsaSha256, Algorithm::RsaPssSha256], description, signature) {
+        return Ok(name.to_owned());
     }
     // What is no CMS is bytes of RSA, by a key that is not in the ring or over something else.
     let Ok(signature) = Signature::read(signature) else { return Err(BadInner::UnknownKey) };
@@ -145,17 +135,12 @@ impl<F: Read> Archive<'_, F> {
     }
 
     fn digest(&mut self, entry: &Entry) -> Checked<String> {
-        let (mut hasher, mut left, mut part) = (sha2::Sha256::new(), entry.size, vec![0; 64 * 1024]);
-        while left > 0 {
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(part.len());
-            if !self.fill(&mut part[..most])? {
-                return Ok(Err(BadInner::Broken("it ends within a file")));
-            }
-            hasher.update(&part[..most]);
-            left -= most as u64;
-        }
-        match self.pad()? {
-            true => Ok(Ok(hex(&hasher.finalize()))),
+        let mut body = self.file.take(entry.size);
+        let found = digest(&mut body)?;
+        let is_whole = body.limit() == 0;
+        self.at += entry.size;
+        match is_whole && self.pad()? {
+            true => Ok(Ok(found)),
             false => Ok(Err(BadInner::Broken("it ends within a file"))),
         }
     }

@@ -10,6 +10,8 @@ use sha2::Digest;
 use super::keys::BadTrusted;
 use super::*;
 
+mod archives;
+
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
 const IMAGE: &[u8] = b"a root file system";
 
