@@ -75,8 +75,7 @@ pub fn client(root: &str, own: Option<(&str, &Key)>) -> Result<ClientConfig, Cer
     for root in CertificateDer::pem_slice_iter(root.as_bytes()) {
         roots.add(root?)?;
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(muster_agent::io::tpm::provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots);
     let mut made = match own {

@@ -14,7 +14,7 @@ use muster_wire::agent::{TpmAnswer, TpmEvidence, TpmTask};
 use rustls::crypto::{CryptoProvider, KeyProvider, ring};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{Signer, SigningKey};
-use rustls::{Error as TlsError, SignatureAlgorithm, SignatureScheme};
+use rustls::{CipherSuite, Error as TlsError, SignatureAlgorithm, SignatureScheme};
 use serde::{Deserialize, Serialize};
 
 use super::program;
@@ -264,12 +264,22 @@ impl TpmKey {
     }
 }
 
-/// As everywhere else, but keys may lie in the TPM.
+/// As everywhere else, but keys may lie in the TPM, and what a device computes fastest is asked for first.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
     static KEYS: Keys = Keys;
-    Arc::new(CryptoProvider { key_provider: &KEYS, ..ring::default_provider() })
+    let mut made = CryptoProvider { key_provider: &KEYS, ..ring::default_provider() };
+    // A sort keeps the order of the rest.
+    made.cipher_suites
+        .sort_by_key(|suite| FASTEST.iter().position(|fast| *fast == suite.suite()).unwrap_or(usize::MAX));
+    Arc::new(made)
 }
+
+/// SHA-256 before SHA-384, which takes 64-bit words, and a cipher that this kind of processor has instructions for.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const FASTEST: [CipherSuite; 2] = [CipherSuite::TLS13_AES_128_GCM_SHA256, CipherSuite::TLS13_CHACHA20_POLY1305_SHA256];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const FASTEST: [CipherSuite; 2] = [CipherSuite::TLS13_CHACHA20_POLY1305_SHA256, CipherSuite::TLS13_AES_128_GCM_SHA256];
 
 #[derive(Debug)]
 struct Keys;
