@@ -32,6 +32,9 @@ const ADVISORIES: &str = "xtask/advisories.toml";
 /// The workspace, and the program that is built with coverage and stands on its own.
 const FORMATS: [&[&str]; 2] = [&["fmt", "--all"], &["fmt", "--manifest-path", "fuzz/Cargo.toml"]];
 
+const FUZZ: [&str; 2] = ["--manifest-path", "fuzz/Cargo.toml"];
+const UPDATE_FUZZ_LOCK: [&str; 4] = ["update", "--workspace", FUZZ[0], FUZZ[1]];
+
 /// Check what STYLE asks and a machine can tell.
 #[derive(Debug, clap::Args)]
 pub struct Tidy {
@@ -46,6 +49,7 @@ impl Tidy {
             for format in FORMATS {
                 process::run(&mut process::cargo(format))?;
             }
+            process::run(&mut process::cargo(&UPDATE_FUZZ_LOCK))?;
             write_limits()?;
             write_api()?;
         }
@@ -103,13 +107,17 @@ fn dependencies() -> anyhow::Result<Vec<Finding>> {
     let lock = read("Cargo.lock")?;
     let mut findings = lock::findings(&lock)?;
     findings.extend(advisories::findings(&read(ADVISORIES)?, &lock)?);
-    findings.extend(licences::findings(&metadata()?, &lock)?);
+    findings.extend(licences::findings(&metadata(&[])?, &lock)?);
+    if let Err(failed) = metadata(&FUZZ) {
+        let text = format!("it does not fit what the fuzz targets are built from: {failed}");
+        findings.push(Finding::failure("fuzz/Cargo.lock", 1, text));
+    }
     Ok(findings)
 }
 
 /// Works without a network once all packages were fetched, also those for other platforms.
-fn metadata() -> anyhow::Result<String> {
-    let arguments = ["metadata", "--format-version", "1", "--locked"];
+fn metadata(of: &[&str]) -> anyhow::Result<String> {
+    let arguments = [&["metadata", "--format-version", "1", "--locked"], of].concat();
     process::output(process::cargo(&arguments).arg("--offline"))
         .or_else(|_| process::output(&mut process::cargo(&arguments)))
 }
