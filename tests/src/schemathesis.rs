@@ -66,7 +66,9 @@ pub fn fuzz(origin: &str, token: &str, folder: &Path, known: &[(&str, &str, &str
     command.args(["--checks", "not_a_server_error,content_type_conformance,status_code_conformance,ignored_auth"]);
     command.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "15"]);
     command.args(["--generation-deterministic", "--suppress-health-check", "all"]);
-    command.args(["--request-timeout", "20", "--continue-on-failure", "--workers", "2"]);
+    // One worker: Debian's Python 3.11.2 counts the depth of syntax trees for all threads together, and sometimes
+    // stops with "AST constructor recursion depth mismatch" where two read them (CPython issue 106905).
+    command.args(["--request-timeout", "20", "--continue-on-failure", "--workers", "1"]);
     command.args(["--exclude-path-regex", "/(events|logout|openapi\\.json)$"]);
     if !known.is_empty() {
         command.args(["--exclude-method", "DELETE"]);
